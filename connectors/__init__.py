@@ -1,0 +1,1 @@
+"""The ways out: apply commands to Moodle, watch Moodle, deliver completions to ELM."""

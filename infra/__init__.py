@@ -1,0 +1,1 @@
+"""What the other packages stand on: engine, codec, settings, database, embedded services."""

@@ -1,0 +1,186 @@
+"""All settings, read once in the entry point: environment variables over a TOML file over defaults.
+
+The reference in ``docs/settings.md`` is made from this module.
+"""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, StringConstraints, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+CONFIG_FILE = "ROSTERHUB_CONFIG"
+"""Environment variable that names the TOML file; without it ``rosterhub.toml`` is read if it is there."""
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
+Prefix = Annotated[str, StringConstraints(pattern=r"^([a-zA-Z0-9][a-zA-Z0-9._-]*)?$")]
+
+
+KafkaConfig = dict[str, str | int | float | bool]
+"""Settings for a client of librdkafka."""
+
+
+class ElmFeed(StrEnum):
+    """Release of the ELM feed: 1.4 by time, 1.5 by position."""
+
+    TIME = "1.4"
+    POSITION = "1.5"
+
+
+class GroupProtocol(StrEnum):
+    """Protocol of the consumer groups."""
+
+    CLASSIC = "classic"
+    CONSUMER = "consumer"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Names are the environment variables, in lower case in the TOML file."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+
+    data_dir: Path = Field(
+        Path(".rosterhub"), description="Folder of the embedded services, of the stages' tables and of logs"
+    )
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: str = Field("auto", description="console, json, or auto: console on a terminal")
+    default_tenant_id: str = Field("default", min_length=1, description="Tenant of records that name none")
+
+    kafka_bootstrap_servers: str | None = Field(None, description="Kafka; if not set, the embedded one")
+    kafka_security_protocol: str = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    kafka_sasl_mechanism: str | None = Field(None, description="Such as SCRAM-SHA-512")
+    kafka_sasl_username: str | None = Field(None, description="Name for SASL")
+    kafka_sasl_password: SecretStr | None = Field(None, description="Password for SASL")
+    kafka_ssl_ca_location: str | None = Field(None, description="File with the authorities to trust")
+    kafka_group_protocol: GroupProtocol = Field(
+        GroupProtocol.CLASSIC, description="classic (static membership) or consumer (KIP-848)"
+    )
+    kafka_replication_factor: int = Field(1, ge=1, description="Of topics that `hub topics apply` makes")
+    topic_prefix: Prefix = Field("", description="Put before every topic, group and transactional id")
+    topic_partitions: int = Field(6, ge=1, description="Of topics that `hub topics apply` makes")
+    schema_registry_url: str | None = Field(None, description="Registry; if not set, the embedded one")
+    schema_registry_user_info: SecretStr | None = Field(None, description="user:password for the registry")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL; if not set, the embedded one")
+
+    moodle_target: Name = Field("default", description="Name of the Moodle site in topics")
+    moodle_url: str | None = Field(None, description="Base address of Moodle; if not set, the simulator")
+    moodle_api_token: SecretStr | None = Field(None, description="Token of the web service user")
+    moodle_timeout: float = Field(30.0, gt=0, description="Seconds for one call")
+    moodle_batch_size: int = Field(500, ge=1, description="Most records in one call")
+    moodle_max_input_vars: int = Field(
+        1000, ge=50, description="PHP's max_input_vars on the Moodle server; longer forms are cut silently"
+    )
+    moodle_parallel: int = Field(4, ge=1, description="Calls at the same time")
+    moodle_rate_limit: int = Field(0, ge=0, description="Calls per minute; 0: no limit")
+    moodle_rate_limit_max_retries: int = Field(
+        3, ge=0, description="Quick retries of a call before backing off"
+    )
+    moodle_rate_limit_base_delay_ms: int = Field(1000, ge=1, description="First delay of a quick retry")
+    moodle_rate_limit_max_delay_ms: int = Field(30000, ge=1, description="Longest delay of a quick retry")
+    moodle_tls_minimum: str = Field("1.2", pattern=r"^1\.[23]$", description="Lowest version of TLS")
+    moodle_timezone: str = Field("UTC", description="Time zone of the web service user, of dates in reports")
+    moodle_student_role_id: int = Field(5, ge=1, description="Role id of students")
+    moodle_teacher_role_id: int = Field(3, ge=1, description="Role id of teachers")
+    moodle_non_editing_teacher_role_id: int = Field(4, ge=1, description="Role id of non-editing teachers")
+    moodle_catalogue_interval: float = Field(60.0, gt=0, description="Seconds between reads of the catalogue")
+    moodle_completion_interval: float = Field(30.0, gt=0, description="Seconds between reads of completions")
+    moodle_sweep_interval: float = Field(
+        86400.0, gt=0, description="Seconds between reads of all completions"
+    )
+    moodle_completion_report_id: int | None = Field(
+        None, description="Custom report of recent completions; if not set, found by its name"
+    )
+    moodle_participants_report_id: int | None = Field(
+        None, description="Custom report of all participants; if not set, found by its name"
+    )
+
+    elm_api_url: str | None = Field(None, description="Enrolment feed of ELM; if not set, the simulator")
+    elm_api_token: SecretStr | None = Field(None, description="Token of the feed")
+    elm_feed: ElmFeed = Field(ElmFeed.POSITION, description="Release of the feed: 1.4 or 1.5")
+    elm_lookback_minutes: int = Field(120, ge=1, description="Rolling window of a 1.4 feed")
+    elm_overlap: int = Field(1000, ge=0, description="Positions of a 1.5 feed that every poll reads again")
+    elm_poll_interval: float = Field(60.0, gt=0, description="Seconds between polls of the feed")
+    elm_page_size: int = Field(1000, ge=1, description="Records asked for in one page")
+    elm_timeout: float = Field(60.0, gt=0, description="Seconds for one page")
+    elm_timezone: str = Field("America/Vancouver", description="Time zone of ELM's server")
+    elm_field_names: dict[str, str] = Field(
+        default_factory=dict, description="Names of the feed's fields, where they differ, as JSON object"
+    )
+    elm_ignored_courses: frozenset[str] = Field(
+        frozenset(), description="COURSE_IDENTIFIERs to pass over, as JSON list"
+    )
+    elm_create_courses: bool = Field(False, description="Make courses that Moodle lacks; otherwise they park")
+    elm_completion_api_url: str | None = Field(
+        None, description="Where completions go; if not set, simulator"
+    )
+    elm_completion_api_token: SecretStr | None = Field(None, description="Token; if not set, the feed's")
+
+    status_port: int = Field(0, ge=0, description="First port of /livez /readyz /metrics; 0: free ports")
+    batch_size: int = Field(2000, ge=1, description="Most records in one transaction of a stage")
+
+    @field_validator("moodle_timezone", "elm_timezone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("no such time zone") from None
+        return value
+
+    @field_validator("log_level")
+    @classmethod
+    def _level_exists(cls, value: str) -> str:
+        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
+            raise ValueError("one of DEBUG, INFO, WARNING, ERROR")
+        return value.upper()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the library passes it by this name
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the TOML file below the environment; leave .env files out."""
+        toml = TomlConfigSettingsSource(settings_cls, os.environ.get(CONFIG_FILE, "rosterhub.toml"))
+        return (init_settings, env_settings, toml, file_secret_settings)
+
+    def kafka(self, bootstrap_servers: str) -> KafkaConfig:
+        """Return the librdkafka settings by which every client reaches the brokers."""
+        config = {
+            "bootstrap.servers": bootstrap_servers,
+            "security.protocol": self.kafka_security_protocol,
+            "sasl.mechanism": self.kafka_sasl_mechanism,
+            "sasl.username": self.kafka_sasl_username,
+            "sasl.password": self.kafka_sasl_password and self.kafka_sasl_password.get_secret_value(),
+            "ssl.ca.location": self.kafka_ssl_ca_location,
+        }
+        return {name: value for name, value in config.items() if value}
+
+
+def reference() -> list[tuple[str, str, str]]:
+    """Return (environment variable, default, description) of every setting, for the documentation."""
+    return [
+        (name.upper(), _default(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+
+
+def _default(value: Any) -> str:
+    if value is None or repr(value) == "PydanticUndefined":
+        return ""
+    if isinstance(value, frozenset):
+        return "[]"
+    return str(value)

@@ -1,0 +1,1 @@
+"""The stages: pure handlers that fold events into tables and compute commands."""

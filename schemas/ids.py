@@ -1,0 +1,52 @@
+r"""Identifiers as their own types, and the message keys made from them.
+
+A key is ``tenant|entity``. Both parts are opaque text; ``|`` and ``\\`` inside a part are escaped by a
+backslash, so that two different pairs never make the same key.
+"""
+
+import uuid
+from typing import NewType
+
+TenantId = NewType("TenantId", str)
+PersonId = NewType("PersonId", str)
+"""Equals Moodle's ``user.idnumber``; for people known to ELM it is the GUID."""
+CourseId = NewType("CourseId", str)
+"""Equals Moodle's ``course.idnumber``; for ELM it is the COURSE_IDENTIFIER."""
+EnrolmentId = NewType("EnrolmentId", str)
+"""The source's own id of an enrolment; for ELM the ENROLMENT_ID."""
+Target = NewType("Target", str)
+"""Name of one Moodle site; topics of commands and results carry it."""
+MoodleUserId = NewType("MoodleUserId", int)
+MoodleCourseId = NewType("MoodleCourseId", int)
+CommandId = NewType("CommandId", str)
+CallbackId = NewType("CallbackId", str)
+
+_NAMESPACE = uuid.UUID("6f0e3c9e-6a53-5d0b-9c55-3f1f3f6a7c11")
+
+
+def key(*parts: str) -> str:
+    """Join ``parts`` (tenant first) to a message or state key, reversible by `split`."""
+    if not any("|" in part or "\\" in part for part in parts):
+        return "|".join(parts)
+    return "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
+
+
+def split(text: str) -> list[str]:
+    """Return the parts that `key` joined."""
+    if "\\" not in text:
+        return text.split("|")
+    parts, current, escaped = [], "", False
+    for char in text:
+        if escaped or char not in "|\\":
+            current, escaped = current + char, False
+        elif char == "\\":
+            escaped = True
+        else:
+            parts.append(current)
+            current = ""
+    return [*parts, current]
+
+
+def deterministic_id(*parts: str) -> str:
+    """Return the UUID (version 5, as text) that always stands for ``parts``."""
+    return str(uuid.uuid5(_NAMESPACE, key(*parts)))

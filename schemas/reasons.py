@@ -1,0 +1,48 @@
+"""Reason codes: why a record was refused, parked or put before a person. One table, documented from here."""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why something did not simply succeed."""
+
+    UNREADABLE = "UNREADABLE"
+    INVALID_FIELD = "INVALID_FIELD"
+    EMAIL_MISMATCH = "EMAIL_MISMATCH"
+    EMAIL_TAKEN = "EMAIL_TAKEN"
+    USERNAME_TAKEN = "USERNAME_TAKEN"
+    IDNUMBER_AMBIGUOUS = "IDNUMBER_AMBIGUOUS"
+    USER_DELETED = "USER_DELETED"
+    USER_PROTECTED = "USER_PROTECTED"
+    USER_NOT_FOUND = "USER_NOT_FOUND"
+    COURSE_NOT_FOUND = "COURSE_NOT_FOUND"
+    COURSE_AMBIGUOUS = "COURSE_AMBIGUOUS"
+    SHORTNAME_TAKEN = "SHORTNAME_TAKEN"
+    CATEGORY_NOT_FOUND = "CATEGORY_NOT_FOUND"
+    ROLE_NOT_ASSIGNABLE = "ROLE_NOT_ASSIGNABLE"
+    NOT_ENROLLED = "NOT_ENROLLED"
+    VALUE_TOO_LONG = "VALUE_TOO_LONG"
+    REFUSED = "REFUSED"
+    NEWER_COMMAND = "NEWER_COMMAND"
+
+
+EXPLANATIONS: dict[Reason, str] = {
+    Reason.UNREADABLE: "The message is no record of its topic's schema.",
+    Reason.INVALID_FIELD: "A field is missing or holds a value that the receiving system does not take.",
+    Reason.EMAIL_MISMATCH: "The account found by the person's id has another e-mail address (a mix-up?).",
+    Reason.EMAIL_TAKEN: "Another Moodle account has this e-mail address.",
+    Reason.USERNAME_TAKEN: "Another Moodle account has this username.",
+    Reason.IDNUMBER_AMBIGUOUS: "Several Moodle accounts carry the person's id.",
+    Reason.USER_DELETED: "The account was deleted in Moodle.",
+    Reason.USER_PROTECTED: "Moodle does not let the service change this account (administrator or guest).",
+    Reason.USER_NOT_FOUND: "There is no such Moodle account.",
+    Reason.COURSE_NOT_FOUND: "There is no Moodle course with this id number.",
+    Reason.COURSE_AMBIGUOUS: "Several Moodle courses carry this id number.",
+    Reason.SHORTNAME_TAKEN: "Another Moodle course has this short name.",
+    Reason.CATEGORY_NOT_FOUND: "There is no such Moodle category.",
+    Reason.ROLE_NOT_ASSIGNABLE: "The service user may not assign this role in a course.",
+    Reason.NOT_ENROLLED: "Suspending was wished, but there is no enrolment to suspend.",
+    Reason.VALUE_TOO_LONG: "A value is longer than Moodle's column.",
+    Reason.REFUSED: "The receiving system refused this record alone, without saying more.",
+    Reason.NEWER_COMMAND: "A later command for the same entity was already waiting; only that was applied.",
+}
