@@ -48,85 +48,124 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     data_dir: Path = Field(
-        Path(".rosterhub"), description="Folder of the embedded services, of the stages' tables and of logs"
+        default=Path(".rosterhub"),
+        description="Folder of the embedded services, of the stages' tables and of logs",
     )
-    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
-    log_format: str = Field("auto", description="console, json, or auto: console on a terminal")
-    default_tenant_id: str = Field("default", min_length=1, description="Tenant of records that name none")
+    log_level: str = Field(default="INFO", description="DEBUG, INFO, WARNING or ERROR")
+    log_format: str = Field(default="auto", description="console, json, or auto: console on a terminal")
+    default_tenant_id: str = Field(
+        default="default", min_length=1, description="Tenant of records that name none"
+    )
 
-    kafka_bootstrap_servers: str | None = Field(None, description="Kafka; if not set, the embedded one")
+    kafka_bootstrap_servers: str | None = Field(
+        default=None, description="Kafka; if not set, the embedded one"
+    )
     kafka_security_protocol: str = Field(
-        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+        default="PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
-    kafka_sasl_mechanism: str | None = Field(None, description="Such as SCRAM-SHA-512")
-    kafka_sasl_username: str | None = Field(None, description="Name for SASL")
-    kafka_sasl_password: SecretStr | None = Field(None, description="Password for SASL")
-    kafka_ssl_ca_location: str | None = Field(None, description="File with the authorities to trust")
+    kafka_sasl_mechanism: str | None = Field(default=None, description="Such as SCRAM-SHA-512")
+    kafka_sasl_username: str | None = Field(default=None, description="Name for SASL")
+    kafka_sasl_password: SecretStr | None = Field(default=None, description="Password for SASL")
+    kafka_ssl_ca_location: str | None = Field(default=None, description="File with the authorities to trust")
     kafka_group_protocol: GroupProtocol = Field(
-        GroupProtocol.CLASSIC, description="classic (static membership) or consumer (KIP-848)"
+        default=GroupProtocol.CLASSIC, description="classic (static membership) or consumer (KIP-848)"
     )
-    kafka_replication_factor: int = Field(1, ge=1, description="Of topics that `hub topics apply` makes")
-    topic_prefix: Prefix = Field("", description="Put before every topic, group and transactional id")
-    topic_partitions: int = Field(6, ge=1, description="Of topics that `hub topics apply` makes")
-    schema_registry_url: str | None = Field(None, description="Registry; if not set, the embedded one")
-    schema_registry_user_info: SecretStr | None = Field(None, description="user:password for the registry")
-    database_url: SecretStr | None = Field(None, description="PostgreSQL; if not set, the embedded one")
+    kafka_replication_factor: int = Field(
+        default=1, ge=1, description="Of topics that `hub topics apply` makes"
+    )
+    topic_prefix: Prefix = Field(default="", description="Put before every topic, group and transactional id")
+    topic_partitions: int = Field(default=6, ge=1, description="Of topics that `hub topics apply` makes")
+    schema_registry_url: str | None = Field(
+        default=None, description="Registry; if not set, the embedded one"
+    )
+    schema_registry_user_info: SecretStr | None = Field(
+        default=None, description="user:password for the registry"
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL; if not set, the embedded one"
+    )
 
-    moodle_target: Name = Field("default", description="Name of the Moodle site in topics")
-    moodle_url: str | None = Field(None, description="Base address of Moodle; if not set, the simulator")
-    moodle_api_token: SecretStr | None = Field(None, description="Token of the web service user")
-    moodle_timeout: float = Field(30.0, gt=0, description="Seconds for one call")
-    moodle_batch_size: int = Field(500, ge=1, description="Most records in one call")
+    moodle_target: Name = Field(default="default", description="Name of the Moodle site in topics")
+    moodle_url: str | None = Field(
+        default=None, description="Base address of Moodle; if not set, the simulator"
+    )
+    moodle_api_token: SecretStr | None = Field(default=None, description="Token of the web service user")
+    moodle_timeout: float = Field(default=30.0, gt=0, description="Seconds for one call")
+    moodle_batch_size: int = Field(default=500, ge=1, description="Most records in one call")
     moodle_max_input_vars: int = Field(
-        1000, ge=50, description="PHP's max_input_vars on the Moodle server; longer forms are cut silently"
+        default=1000,
+        ge=50,
+        description="PHP's max_input_vars on the Moodle server; longer forms are cut silently",
     )
-    moodle_parallel: int = Field(4, ge=1, description="Calls at the same time")
-    moodle_rate_limit: int = Field(0, ge=0, description="Calls per minute; 0: no limit")
+    moodle_parallel: int = Field(default=4, ge=1, description="Calls at the same time")
+    moodle_rate_limit: int = Field(default=0, ge=0, description="Calls per minute; 0: no limit")
     moodle_rate_limit_max_retries: int = Field(
-        3, ge=0, description="Quick retries of a call before backing off"
+        default=3, ge=0, description="Quick retries of a call before backing off"
     )
-    moodle_rate_limit_base_delay_ms: int = Field(1000, ge=1, description="First delay of a quick retry")
-    moodle_rate_limit_max_delay_ms: int = Field(30000, ge=1, description="Longest delay of a quick retry")
-    moodle_tls_minimum: str = Field("1.2", pattern=r"^1\.[23]$", description="Lowest version of TLS")
-    moodle_timezone: str = Field("UTC", description="Time zone of the web service user, of dates in reports")
-    moodle_student_role_id: int = Field(5, ge=1, description="Role id of students")
-    moodle_teacher_role_id: int = Field(3, ge=1, description="Role id of teachers")
-    moodle_non_editing_teacher_role_id: int = Field(4, ge=1, description="Role id of non-editing teachers")
-    moodle_catalogue_interval: float = Field(60.0, gt=0, description="Seconds between reads of the catalogue")
-    moodle_completion_interval: float = Field(30.0, gt=0, description="Seconds between reads of completions")
+    moodle_rate_limit_base_delay_ms: int = Field(
+        default=1000, ge=1, description="First delay of a quick retry"
+    )
+    moodle_rate_limit_max_delay_ms: int = Field(
+        default=30000, ge=1, description="Longest delay of a quick retry"
+    )
+    moodle_tls_minimum: str = Field(default="1.2", pattern=r"^1\.[23]$", description="Lowest version of TLS")
+    moodle_timezone: str = Field(
+        default="UTC", description="Time zone of the web service user, of dates in reports"
+    )
+    moodle_student_role_id: int = Field(default=5, ge=1, description="Role id of students")
+    moodle_teacher_role_id: int = Field(default=3, ge=1, description="Role id of teachers")
+    moodle_non_editing_teacher_role_id: int = Field(
+        default=4, ge=1, description="Role id of non-editing teachers"
+    )
+    moodle_catalogue_interval: float = Field(
+        default=60.0, gt=0, description="Seconds between reads of the catalogue"
+    )
+    moodle_completion_interval: float = Field(
+        default=30.0, gt=0, description="Seconds between reads of completions"
+    )
     moodle_sweep_interval: float = Field(
-        86400.0, gt=0, description="Seconds between reads of all completions"
+        default=86400.0, gt=0, description="Seconds between reads of all completions"
     )
     moodle_completion_report_id: int | None = Field(
-        None, description="Custom report of recent completions; if not set, found by its name"
+        default=None, description="Custom report of recent completions; if not set, found by its name"
     )
     moodle_participants_report_id: int | None = Field(
-        None, description="Custom report of all participants; if not set, found by its name"
+        default=None, description="Custom report of all participants; if not set, found by its name"
     )
 
-    elm_api_url: str | None = Field(None, description="Enrolment feed of ELM; if not set, the simulator")
-    elm_api_token: SecretStr | None = Field(None, description="Token of the feed")
-    elm_feed: ElmFeed = Field(ElmFeed.POSITION, description="Release of the feed: 1.4 or 1.5")
-    elm_lookback_minutes: int = Field(120, ge=1, description="Rolling window of a 1.4 feed")
-    elm_overlap: int = Field(1000, ge=0, description="Positions of a 1.5 feed that every poll reads again")
-    elm_poll_interval: float = Field(60.0, gt=0, description="Seconds between polls of the feed")
-    elm_page_size: int = Field(1000, ge=1, description="Records asked for in one page")
-    elm_timeout: float = Field(60.0, gt=0, description="Seconds for one page")
-    elm_timezone: str = Field("America/Vancouver", description="Time zone of ELM's server")
+    elm_api_url: str | None = Field(
+        default=None, description="Enrolment feed of ELM; if not set, the simulator"
+    )
+    elm_api_token: SecretStr | None = Field(default=None, description="Token of the feed")
+    elm_feed: ElmFeed = Field(default=ElmFeed.POSITION, description="Release of the feed: 1.4 or 1.5")
+    elm_lookback_minutes: int = Field(default=120, ge=1, description="Rolling window of a 1.4 feed")
+    elm_overlap: int = Field(
+        default=1000, ge=0, description="Positions of a 1.5 feed that every poll reads again"
+    )
+    elm_poll_interval: float = Field(default=60.0, gt=0, description="Seconds between polls of the feed")
+    elm_page_size: int = Field(default=1000, ge=1, description="Records asked for in one page")
+    elm_timeout: float = Field(default=60.0, gt=0, description="Seconds for one page")
+    elm_timezone: str = Field(default="America/Vancouver", description="Time zone of ELM's server")
     elm_field_names: dict[str, str] = Field(
         default_factory=dict, description="Names of the feed's fields, where they differ, as JSON object"
     )
     elm_ignored_courses: frozenset[str] = Field(
-        frozenset(), description="COURSE_IDENTIFIERs to pass over, as JSON list"
+        default=frozenset(), description="COURSE_IDENTIFIERs to pass over, as JSON list"
     )
-    elm_create_courses: bool = Field(False, description="Make courses that Moodle lacks; otherwise they park")
+    elm_create_courses: bool = Field(
+        default=False, description="Make courses that Moodle lacks; otherwise they park"
+    )
     elm_completion_api_url: str | None = Field(
-        None, description="Where completions go; if not set, simulator"
+        default=None, description="Where completions go; if not set, simulator"
     )
-    elm_completion_api_token: SecretStr | None = Field(None, description="Token; if not set, the feed's")
+    elm_completion_api_token: SecretStr | None = Field(
+        default=None, description="Token; if not set, the feed's"
+    )
 
-    status_port: int = Field(0, ge=0, description="First port of /livez /readyz /metrics; 0: free ports")
-    batch_size: int = Field(2000, ge=1, description="Most records in one transaction of a stage")
+    status_port: int = Field(
+        default=0, ge=0, description="First port of /livez /readyz /metrics; 0: free ports"
+    )
+    batch_size: int = Field(default=2000, ge=1, description="Most records in one transaction of a stage")
 
     @field_validator("moodle_timezone", "elm_timezone")
     @classmethod

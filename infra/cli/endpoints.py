@@ -1,0 +1,167 @@
+"""Decides where every service is: what is set, else the embedded service, else the simulator."""
+
+import json
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from infra.cli.supervisor import Spec
+from infra.embedded import services
+from infra.settings import Settings
+
+TETHERED = (sys.executable, "-m", "infra.cli.tethered")
+"""How a module is run as a child that ends with its supervisor."""
+_EMBEDDED = {
+    "kafka_bootstrap_servers": services.KAFKA,
+    "schema_registry_url": services.REGISTRY,
+    "database_url": services.POSTGRES,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where one service is.
+
+    Attributes:
+        name: such as "Kafka".
+        address: without credentials.
+        origin: "set", "embedded" or "simulator".
+    """
+
+    name: str
+    address: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """All services of a hub.
+
+    Attributes:
+        table: for people to read.
+        env: the environment variables that lead every process of the hub there.
+        settings: the settings with all that put in.
+        simulators: the processes to run for what has no real system; empty if all is real.
+    """
+
+    table: tuple[Endpoint, ...]
+    env: Mapping[str, str]
+    settings: Settings
+    simulators: tuple[Spec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the simulators hold when they are new; afterwards they keep what they hold.
+
+    Attributes:
+        records: number of generated records in ELM's feed.
+        courses: number of courses in the feed and in Moodle.
+    """
+
+    records: int = 0
+    courses: int = 20
+
+
+def resolve(settings: Settings, demo: Demo) -> Endpoints:
+    """Start the embedded services that are needed and say where everything is.
+
+    Raises:
+        EmbeddedError: an embedded service could not be started.
+    """
+    given = {name: _plain(getattr(settings, name)) for name in _EMBEDDED}
+    needed = frozenset(service for name, service in _EMBEDDED.items() if not given[name])
+    env: dict[str, str] = {}
+    if needed:
+        running = services.up(settings.data_dir, only=needed)
+        env = {name.upper(): getattr(running, name) for name in _EMBEDDED if not given[name]}
+    table = [
+        Endpoint(
+            title, _public(env.get(name.upper()) or given[name]), "embedded" if not given[name] else "set"
+        )
+        for title, name in zip(("Kafka", "Schema registry", "PostgreSQL"), _EMBEDDED, strict=True)
+    ]
+    simulators = []
+    notes = _notes(settings.data_dir, demo)
+    if settings.moodle_url is None:
+        simulators.append(_moodle(settings, notes))
+        env |= {"MOODLE_URL": _local(notes["moodle_port"]), "MOODLE_API_TOKEN": str(notes["token"])}
+    if settings.elm_api_url is None:
+        simulators.append(_elm(settings, notes))
+        base = _local(notes["elm_port"]) + "/apiserver/api.rsc/"
+        env |= {
+            "ELM_API_URL": base + "Datamart_ELM_Course_Enrollment_info",
+            "ELM_API_TOKEN": str(notes["token"]),
+            "ELM_COMPLETION_API_URL": base + "Datamart_ELM_Course_Completion",
+            "ELM_COMPLETION_API_TOKEN": str(notes["token"]),
+        }
+    for title, name in (
+        ("Moodle", "moodle_url"),
+        ("ELM feed", "elm_api_url"),
+        ("ELM completions", "elm_completion_api_url"),
+    ):
+        set_to = _plain(getattr(settings, name))
+        address = env.get(name.upper()) or set_to
+        table.append(Endpoint(title, _public(address), "set" if name.upper() not in env else "simulator"))
+    found = Settings(**settings.model_dump() | {name.lower(): value for name, value in env.items()})
+    return Endpoints(tuple(table), env, found, tuple(simulators))
+
+
+def free_port() -> int:
+    """Return a loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _notes(data: Path, demo: Demo) -> dict[str, str | int]:
+    """Return the simulators' ports, token and size; made once and kept, so that a restart finds the same."""
+    path = data / "simulators.json"
+    if path.exists():
+        return dict(json.loads(path.read_text("utf-8")))
+    notes: dict[str, str | int] = {
+        "moodle_port": free_port(),
+        "elm_port": free_port(),
+        "token": secrets.token_hex(16),
+        "records": demo.records,
+        "courses": demo.courses,
+    }
+    data.mkdir(parents=True, exist_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(notes), "utf-8")
+    return notes
+
+
+def _moodle(settings: Settings, notes: Mapping[str, str | int]) -> Spec:
+    argv = [*TETHERED, "infra.simulators.moodle", "--port", str(notes["moodle_port"])]
+    argv += ["--token", str(notes["token"]), "--data-file", str(settings.data_dir / "moodle-simulator.jsonl")]
+    return Spec("moodle-simulator", argv)
+
+
+def _elm(settings: Settings, notes: Mapping[str, str | int]) -> Spec:
+    argv = [*TETHERED, "infra.simulators.elm", "--port", str(notes["elm_port"])]
+    argv += ["--token", str(notes["token"]), "--feed", settings.elm_feed, "--zone", settings.elm_timezone]
+    argv += ["--records", str(notes["records"]), "--courses", str(notes["courses"])]
+    argv += ["--data-file", str(settings.data_dir / "elm-simulator.jsonl")]
+    return Spec("elm-simulator", argv)
+
+
+def _local(port: str | int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _plain(value: object) -> str:
+    get = getattr(value, "get_secret_value", None)
+    return str(get() if get else value or "")
+
+
+def _public(address: str) -> str:
+    """Return ``address`` without user, password and query."""
+    parts = urlsplit(address)
+    if not parts.scheme or "@" not in parts.netloc:
+        return address.split("?")[0]
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()

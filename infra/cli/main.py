@@ -1,0 +1,43 @@
+"""The command ``hub``. Exit status: 0 done, 1 failed, 2 bad arguments or settings, 4 a service is away."""
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from pydantic import ValidationError
+
+from infra.cli.config_commands import config
+from infra.cli.run_commands import demo, run
+from infra.cli.topics_commands import topics
+from infra.embedded.commands import dev
+from infra.errors import HubError, RetryLater
+
+app = typer.Typer(
+    help="Rosterhub: changes in ELM reach Moodle, completions go back, by events on Kafka.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(run)
+app.command()(demo)
+app.add_typer(dev, name="dev")
+app.add_typer(topics, name="topics")
+app.add_typer(config, name="config")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; every failure that is not a bug ends with one clear line."""
+    try:
+        app(args=arguments)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"]).upper()
+            print(f"{name}: {problem['msg']}", file=sys.stderr)
+        sys.exit(2)
+    except HubError as error:
+        print(error, file=sys.stderr)
+        sys.exit(4 if isinstance(error, RetryLater) else 1)
+
+
+if __name__ == "__main__":
+    main()
