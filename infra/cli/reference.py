@@ -1,0 +1,120 @@
+"""Writes the reference pages from the code: settings, topics, reason codes, and the picture of the topology.
+
+``python -m infra.cli.reference`` writes them into ``docs``; a test fails while they differ from the code.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from infra.settings import reference as settings_reference
+from infra.stage import Stage
+from processors.topology import topology
+from schemas.ids import Target
+from schemas.reasons import EXPLANATIONS
+from schemas.topics import CALLBACK_RESULTS, CALLBACKS, PARTITIONS, TOPICS, Topic, changelog, topic_set
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+_TARGET = Target("{target}")
+
+
+def pages() -> Mapping[Path, str]:
+    """Return the text of every generated page by its path under ``docs``."""
+    return {
+        Path("reference/settings.md"): _settings(),
+        Path("reference/topics.md"): _topics(),
+        Path("reference/reasons.md"): _reasons(),
+        Path("reference/topology.md"): _topology(),
+    }
+
+
+def picture(stages: Sequence[Stage], others: Mapping[str, tuple[Sequence[Topic], Sequence[Topic]]]) -> str:
+    """Return the flow of records as a Mermaid diagram.
+
+    Args:
+        stages: the processing stages.
+        others: the other processes by name, with the topics that each reads and writes.
+    """
+    parts = {stage.name: (tuple(stage.handlers), stage.outputs) for stage in stages} | dict(others)
+    topics = dict.fromkeys(topic.name for reads, writes in parts.values() for topic in (*reads, *writes))
+    lines = ["```mermaid", "flowchart LR"]
+    lines += [f'    {_id(name)}[/"{name}"/]' for name in topics]
+    lines += [f'    {_id(name)}["{name}"]' for name in parts]
+    for name, (reads, writes) in parts.items():
+        lines += [f"    {_id(topic.name)} --> {_id(name)}" for topic in reads]
+        lines += [f"    {_id(name)} --> {_id(topic.name)}" for topic in writes]
+    return "\n".join([*lines, "```"])
+
+
+def _id(name: str) -> str:
+    return "".join(char if char.isalnum() else "_" for char in name)
+
+
+def _topology() -> str:
+    topics = topic_set(_TARGET)
+    others: dict[str, tuple[Sequence[Topic], Sequence[Topic]]] = {
+        "relay": ((), (topics.people, topics.courses, topics.enrolments)),
+        "moodle-sink": ((topics.commands,), (topics.results,)),
+        "moodle-source": ((), (topics.observed,)),
+        "elm-sink": ((CALLBACKS,), (CALLBACK_RESULTS,)),
+    }
+    return _page("Topology", "The flow of records through topics and processes.", [
+        picture(topology(_TARGET, topics), others)
+    ])  # fmt: skip
+
+
+def _settings() -> str:
+    rows = [
+        (f"`{name}`", f"`{default}`" if default else "", text) for name, default, text in settings_reference()
+    ]
+    about = (
+        "Read once at the start: environment variables over the TOML file (`rosterhub.toml`, or the one that "
+        "`ROSTERHUB_CONFIG` names; names there in lower case) over the defaults."
+    )
+    return _page("Settings", about, _table(("Variable", "Default", "Meaning"), rows))
+
+
+def _topics() -> str:
+    stages = topology(_TARGET, topic_set(_TARGET))
+    rows = [
+        (
+            f"`{topic.name}`",
+            f"`{topic.key}`",
+            f"[{topic.schema}](../../schemas/avro/{topic.schema})" if topic.schema else "internal",
+            "compacted" if topic.compacted else "for ever",
+            topic.about,
+        )
+        for topic in (*TOPICS, *(changelog(stage.name) for stage in stages))
+    ]
+    about = (
+        f"All topics have {PARTITIONS} partitions unless `TOPIC_PARTITIONS` says otherwise. Values are Avro in "
+        "Confluent's wire format, subject `<topic>-value`, compatibility FULL_TRANSITIVE. Headers follow "
+        "CloudEvents' binary mode. Read with `isolation.level=read_committed`."
+    )
+    return _page("Topics", about, _table(("Topic", "Key", "Schema", "Kept", "Holds"), rows))
+
+
+def _reasons() -> str:
+    rows = [(f"`{reason}`", text) for reason, text in EXPLANATIONS.items()]
+    about = "Why a command, a callback or a message did not simply succeed."
+    return _page("Reason codes", about, _table(("Code", "Meaning"), rows))
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return ["\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)]
+
+
+def _page(title: str, about: str, parts: Sequence[str]) -> str:
+    note = "<!-- Written by `python -m infra.cli.reference`; edit the code instead. -->"
+    return "\n\n".join([f"# {title}", note, about, *parts]) + "\n"
+
+
+def main() -> None:
+    """Write all pages."""
+    for path, text in pages().items():
+        (DOCS / path).parent.mkdir(parents=True, exist_ok=True)
+        (DOCS / path).write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()
