@@ -1,0 +1,1 @@
+"""Kafka, the schema registry and PostgreSQL on this machine, without Docker."""

@@ -1,0 +1,202 @@
+"""The connector runtime on the real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from infra.engine import SinkConfig
+from infra.errors import RetryLater, Stop
+from infra.stage import Output
+from schemas.events import Person
+from schemas.topics import PEOPLE
+from tests.faults import counting
+from tests.faults.world import World, wait_for
+from tests.integration.engine_support import engine_config, running_sink
+
+pytestmark = pytest.mark.integration
+
+LIMITS = SinkConfig(batch_size=50, linger_seconds=0.05, base_delay=0.1, max_delay=0.2, stop_retry_seconds=0.5)
+
+
+class CountingSink:
+    """Answers each person with a result; what it does before that is the test's."""
+
+    def __init__(self, world: World, name: str = "counter") -> None:
+        self.name = name
+        self.input = PEOPLE.prefixed(world.prefix)
+        self.outputs = (world.output,)
+        self.written: list[list[str]] = []
+        self.trouble: list[Exception] = []
+        self.gate = threading.Event()
+        self.gate.set()
+        self.writing = threading.Event()
+        self.was_cancelled = False
+        self.opened = self.closed = 0
+
+    async def open(self) -> None:
+        self.opened += 1
+
+    async def write(self, records: Sequence[Person]) -> Sequence[Output]:
+        self.writing.set()
+        try:
+            while not self.gate.is_set():
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError:
+            self.was_cancelled = True
+            raise
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.written.append([record.source_record_id for record in records])
+        return [
+            Output(self.outputs[0], counting.result("people", record.person_id, record.version_sequence))
+            for record in records
+        ]
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def world(kafka: str, registry_url: str, topic_prefix: str, tmp_path: Path) -> World:
+    return World(kafka, registry_url, topic_prefix, tmp_path).create()
+
+
+def send(world: World, count: int) -> None:
+    for number in range(count):
+        world.send(PEOPLE.prefixed(world.prefix), counting.person(number, str(number)))
+    assert world.producer.flush(30) == 0
+
+
+def results(world: World) -> list[int]:
+    return sorted(record.generation for record in world.records(world.output))
+
+
+def lag(world: World, sink: CountingSink) -> int:
+    from confluent_kafka import ConsumerGroupTopicPartitions
+
+    group = world.prefix + sink.name
+    found = world.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group].result(20)
+    offsets = {(tp.topic, tp.partition): tp.offset for tp in found.topic_partitions}
+    return sum(end - max(0, offsets.get(place, 0)) for place, end in world.ends([sink.input.name]).items())
+
+
+def test_every_record_is_answered_once(world: World) -> None:
+    sink = CountingSink(world)
+    send(world, 300)
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS) as running:
+        wait_for(lambda: lag(world, sink) == 0, 30)
+        assert running.status.payload()["breaker"]["state"] == "closed"
+    assert results(world) == list(range(300))
+    assert max(map(len, sink.written)) <= 50
+    assert (sink.opened, sink.closed) == (1, 1)
+
+
+def test_trouble_keeps_the_batch_and_opens_the_breaker(world: World) -> None:
+    sink = CountingSink(world)
+    sink.trouble = [RetryLater("away"), RetryLater("still away", retry_after=2.0), RetryLater("and again")]
+    send(world, 20)
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS) as running:
+        wait_for(lambda: running.status.payload()["breaker"].get("reason") == "still away", 20)
+        shown = running.status.payload()
+        assert (shown["breaker"]["state"], shown["breaker"]["seconds"]) == ("open", 2.0)
+        assert lag(world, sink) == 20
+        wait_for(lambda: lag(world, sink) == 0, 30)
+        assert running.status.payload()["breaker"] == {"state": "closed", "failures": 0}
+    assert results(world) == list(range(20))
+
+
+def test_stop_raises_an_alarm_and_goes_on_when_mended(world: World) -> None:
+    sink = CountingSink(world)
+    sink.trouble = [Stop("the token was refused"), Stop("the token was refused")]
+    send(world, 5)
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS) as running:
+        wait_for(lambda: running.status.reason == "the token was refused", 20)
+        assert lag(world, sink) == 5
+        wait_for(lambda: lag(world, sink) == 0, 30)
+        assert running.status.reason == ""
+    assert results(world) == list(range(5))
+
+
+def test_a_message_that_cannot_be_read_becomes_a_dead_letter_beside_the_results(world: World) -> None:
+    sink = CountingSink(world)
+    send(world, 3)
+    world.producer.produce(sink.input.name, b"nonsense", b"k", headers=[("a", b"b")])
+    world.producer.flush(10)
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS):
+        wait_for(lambda: lag(world, sink) == 0, 30)
+    assert results(world) == [0, 1, 2]
+    (letter,) = world.records(world.dead_letters)
+    assert (letter.message_value, letter.message_key, letter.stage) == (b"nonsense", b"k", "counter")
+
+
+def test_a_rebalance_waits_for_the_write_and_commits_it(world: World) -> None:
+    first, second = CountingSink(world), CountingSink(world)
+    first.gate.clear()
+    send(world, 60)
+    folder = world.folder
+    one = engine_config(world.kafka, world.registry, world.prefix, folder, slot="0")
+    two = engine_config(world.kafka, world.registry, world.prefix, folder, slot="1")
+    with running_sink(first, one, LIMITS):
+        assert first.writing.wait(20)
+        with running_sink(second, two, LIMITS) as other:
+            assert not second.writing.wait(3)
+            first.gate.set()
+            wait_for(lambda: lag(world, first) == 0, 30)
+            wait_for(lambda: bool(other.status.payload().get("partitions")), 20)
+    assert results(world) == list(range(60))
+    written = [record for sink in (first, second) for batch in sink.written for record in batch]
+    assert len(written) == 60, "nothing was written twice"
+
+
+def test_a_write_that_does_not_end_is_left_to_the_next_owner(world: World) -> None:
+    first, second = CountingSink(world), CountingSink(world)
+    first.gate.clear()
+    send(world, 60)
+    limits = SinkConfig(batch_size=50, linger_seconds=0.05, revoke_seconds=1.0)
+    one = engine_config(world.kafka, world.registry, world.prefix, world.folder, slot="0")
+    two = engine_config(world.kafka, world.registry, world.prefix, world.folder, slot="1")
+    with running_sink(first, one, limits):
+        assert first.writing.wait(20)
+        with running_sink(second, two, limits):
+            assert second.writing.wait(20)
+            assert first.was_cancelled
+            first.gate.set()
+            wait_for(lambda: lag(world, first) == 0, 30)
+    assert results(world) == list(range(60))
+
+
+def test_a_stop_lets_the_write_under_way_end(world: World) -> None:
+    sink = CountingSink(world)
+    sink.gate.clear()
+    send(world, 10)
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS) as running:
+        assert sink.writing.wait(20)
+        threading.Timer(0.5, sink.gate.set).start()
+        running.stop()
+        assert running.error is None
+    written = [record for batch in sink.written for record in batch]
+    assert results(world) == sorted(map(int, written)) != []
+
+
+def test_a_paused_sink_reads_nothing(world: World) -> None:
+    sink = CountingSink(world)
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS) as running:
+        wait_for(lambda: not running.status.reason, 20)
+        running.status.paused.set()
+        threading.Event().wait(0.6)
+        send(world, 10)
+        assert not sink.writing.wait(2)
+        running.status.paused.clear()
+        wait_for(lambda: lag(world, sink) == 0, 30)
+    assert results(world) == list(range(10))
