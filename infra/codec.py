@@ -27,6 +27,10 @@ class UnreadableError(HubError):
     """A message value is no record of its topic; the text says why, without the value."""
 
 
+class MisfitError(HubError):
+    """A record does not fit the schema of its topic; the text names the fields, without their values."""
+
+
 def schema_text(topic: Topic) -> str:
     """Return the Avro schema of the values of ``topic`` as JSON text, as it is registered."""
     if topic.schema is None:
@@ -52,7 +56,8 @@ class Codec:
         """Return ``record`` as the value of a message of ``topic`` (named with its prefix).
 
         Raises:
-            HubError: the record does not fit the schema (names the field), or the schema is not registered.
+            MisfitError: the record does not fit the schema.
+            HubError: the schema is not registered.
             RetryLater: the registry could not be reached.
         """
         header, schema = self._writers.get(topic.name) or self._writer(topic)
@@ -63,7 +68,7 @@ class Codec:
             fastavro.schemaless_writer(out, schema, plain)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
             msg = f"topic {topic.name}: {_misfit(plain, schema)}"
-            raise HubError(msg) from None
+            raise MisfitError(msg) from None
         return out.getvalue()
 
     def decode(self, topic: Topic, value: bytes | None) -> Record:

@@ -4,6 +4,7 @@ import logging
 import sys
 
 import structlog
+from stamina.instrumentation import set_on_retry_hooks
 from structlog.typing import EventDict, WrappedLogger
 
 
@@ -19,6 +20,7 @@ def configure(level: str, log_format: str, **bound: str) -> None:
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer()
     )
+    set_on_retry_hooks([])  # the library's own would write the arguments of calls, which hold secrets
     structlog.configure(
         processors=[
             _adding(bound),

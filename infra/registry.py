@@ -4,7 +4,7 @@ import base64
 import json
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -27,7 +27,7 @@ class Registry:
     """
 
     url: str
-    user_info: str | None = None
+    user_info: str | None = field(default=None, repr=False)
     timeout: float = 10.0
 
     def schema(self, schema_id: int) -> str:

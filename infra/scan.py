@@ -1,83 +1,122 @@
-"""Reads of topics from outside a consumer group: bounded scans, ends and lags."""
+"""Reads of topics from outside a consumer group: ends, lags, and bounded scans.
+
+All by plain consumers, whose calls are synchronous: admin clients that are thrown away while an answer is on
+its way have been seen to end the process.
+"""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import Self
 
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
-from confluent_kafka.admin import AdminClient, OffsetSpec
+import stamina
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.errors import RetryLater
 from infra.settings import KafkaConfig
 
 _TIMEOUT = 20.0
+_SETTINGS: KafkaConfig = {
+    "enable.auto.commit": False,
+    "enable.partition.eof": True,
+    "auto.offset.reset": "error",
+}
 Place = tuple[str, int]
 """A topic and a partition."""
 
 
-def ends(kafka: KafkaConfig, topics: Sequence[str], spec: OffsetSpec | None = None) -> dict[Place, int]:
-    """Return the offset after the last record (or that of ``spec``) of every partition of ``topics``.
+class Onlooker:
+    """Asks the cluster where topics end and how far groups are. A context manager.
 
-    Raises:
-        RetryLater: the brokers do not answer.
+    Args:
+        kafka: settings by which librdkafka reaches the brokers.
     """
-    admin = AdminClient(kafka)
-    try:
-        metadata = admin.list_topics(timeout=_TIMEOUT)
-        places = [
-            TopicPartition(topic, partition)
-            for topic in topics
-            if topic in metadata.topics
-            for partition in metadata.topics[topic].partitions
-        ]
-        asked = admin.list_offsets(
-            {place: spec or OffsetSpec.latest() for place in places}, request_timeout=_TIMEOUT
-        )
-        return {(place.topic, place.partition): future.result().offset for place, future in asked.items()}
-    except KafkaException as error:
+
+    def __init__(self, kafka: KafkaConfig) -> None:
+        self._kafka = kafka
+        self._consumers: dict[str, Consumer] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        for consumer in self._consumers.values():
+            consumer.close()
+        self._consumers.clear()
+
+    def watermarks(self, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+        """Return (first offset, offset after the last record) of every partition of ``topics``.
+
+        Raises:
+            RetryLater: the brokers do not answer.
+        """
+        for attempt in stamina.retry_context(on=RetryLater, attempts=None, timeout=_TIMEOUT, wait_max=1.0):
+            with attempt:
+                return self._watermarks(topics)
+        raise AssertionError
+
+    def ends(self, topics: Sequence[str]) -> dict[Place, int]:
+        """Return the offset after the last record of every partition; raises as `watermarks`."""
+        return {place: high for place, (_, high) in self.watermarks(topics).items()}
+
+    def lags(self, groups: Mapping[str, Sequence[str]]) -> dict[str, int]:
+        """Return how many offsets each group of ``groups`` (group to its input topics) has still before it.
+
+        Zero means that everything was read and committed: the engine also commits past transaction markers.
+
+        Raises:
+            RetryLater: the brokers do not answer.
+        """
+        marks = self.watermarks(sorted({topic for topics in groups.values() for topic in topics}))
+        found = {}
+        for group, topics in groups.items():
+            places = [place for place in marks if place[0] in topics]
+            committed = self._committed(group, places)
+            found[group] = sum(
+                max(0, marks[place][1] - committed.get(place, marks[place][0])) for place in places
+            )
+        return found
+
+    def _watermarks(self, topics: Sequence[str]) -> dict[Place, tuple[int, int]]:
+        consumer = self._consumer("hub-onlooker")
+        try:
+            known = consumer.list_topics(timeout=_TIMEOUT).topics
+            places = [
+                (topic, number) for topic in topics if topic in known for number in known[topic].partitions
+            ]
+            marks = {
+                place: consumer.get_watermark_offsets(TopicPartition(*place), timeout=_TIMEOUT)
+                for place in places
+            }
+        except KafkaException as error:
+            raise self._away(error) from None
+        return {place: found for place, found in marks.items() if found is not None}
+
+    def _committed(self, group: str, places: Sequence[Place]) -> dict[Place, int]:
+        asked = [TopicPartition(*place) for place in places]
+        try:
+            answer = self._consumer(group).committed(asked, timeout=_TIMEOUT)
+        except KafkaException as error:
+            raise self._away(error) from None
+        return {(item.topic, item.partition): item.offset for item in answer if item.offset >= 0}
+
+    def _consumer(self, group: str) -> Consumer:
+        if group not in self._consumers:
+            self._consumers[group] = Consumer(
+                self._kafka | _SETTINGS | {"group.id": group, "isolation.level": "read_uncommitted"}
+            )
+        return self._consumers[group]
+
+    def _away(self, error: KafkaException) -> RetryLater:
+        self.close()
         message = f"the Kafka brokers do not answer: {error.args[0].str()}"
-        raise RetryLater(message) from None
-
-
-def lags(kafka: KafkaConfig, groups: Mapping[str, Sequence[str]]) -> dict[str, int]:
-    """Return how many offsets each group of ``groups`` (group to its input topics) has still before it.
-
-    Zero means that everything was read and committed: the engine also commits past transaction markers.
-
-    Raises:
-        RetryLater: the brokers do not answer.
-    """
-    topics = sorted({topic for names in groups.values() for topic in names})
-    last, first = ends(kafka, topics), ends(kafka, topics, OffsetSpec.earliest())
-    admin = AdminClient(kafka)
-    found = {}
-    for group, names in groups.items():
-        committed = _committed(admin, group)
-        found[group] = sum(
-            max(0, end - committed.get(place, first[place]))
-            for place, end in last.items()
-            if place[0] in names
-        )
-    return found
-
-
-def _committed(admin: AdminClient, group: str) -> dict[Place, int]:
-    request = [ConsumerGroupTopicPartitions(group)]
-    try:
-        answer = admin.list_consumer_group_offsets(request, request_timeout=_TIMEOUT)[group].result()
-    except KafkaException as error:
-        if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
-            return {}
-        message = f"the Kafka brokers do not answer: {error.args[0].str()}"
-        raise RetryLater(message) from None
-    partitions = answer.topic_partitions or []
-    return {(p.topic, p.partition): p.offset for p in partitions if p.offset >= 0}
+        return RetryLater(message)
 
 
 def scan(kafka: KafkaConfig, topic: str, start: Mapping[Place, int] | None = None) -> Iterator[Message]:
@@ -86,22 +125,13 @@ def scan(kafka: KafkaConfig, topic: str, start: Mapping[Place, int] | None = Non
     Raises:
         RetryLater: the brokers do not answer.
     """
-    left = ends(kafka, [topic])
-    beginning = ends(kafka, [topic], OffsetSpec.earliest())
-    begin = {place: max(offset, (start or {}).get(place, offset)) for place, offset in beginning.items()}
-    left = {place: end for place, end in left.items() if end > begin[place]}
-    consumer = Consumer(
-        kafka
-        | {
-            "group.id": "hub-scan",
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-        }
-    )
+    with Onlooker(kafka) as onlooker:
+        marks = onlooker.watermarks([topic])
+    begin = {place: max(low, (start or {}).get(place, low)) for place, (low, _) in marks.items()}
+    left = {place: high for place, (_, high) in marks.items() if high > begin[place]}
+    consumer = Consumer(kafka | _SETTINGS | {"group.id": "hub-scan", "isolation.level": "read_committed"})
     try:
-        consumer.assign([TopicPartition(name, part, begin[name, part]) for name, part in left])
+        consumer.assign([TopicPartition(*place, begin[place]) for place in left])
         heard = time.monotonic()
         while left:
             messages = consumer.consume(5000, 1.0)

@@ -46,3 +46,15 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.REFUSED: "The receiving system refused this record alone, without saying more.",
     Reason.NEWER_COMMAND: "A later command for the same entity was already waiting; only that was applied.",
 }
+
+CONFLICTS = frozenset(
+    {
+        Reason.EMAIL_MISMATCH,
+        Reason.EMAIL_TAKEN,
+        Reason.USERNAME_TAKEN,
+        Reason.IDNUMBER_AMBIGUOUS,
+        Reason.COURSE_AMBIGUOUS,
+        Reason.SHORTNAME_TAKEN,
+    }
+)
+"""Reasons that put a record before a person, because two claims stand against each other."""

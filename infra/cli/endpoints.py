@@ -1,5 +1,6 @@
 """Decides where every service is: what is set, else the embedded service, else the simulator."""
 
+import fcntl
 import json
 import secrets
 import socket
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
 from infra.cli.supervisor import Spec
@@ -45,13 +47,15 @@ class Endpoints:
         table: for people to read.
         env: the environment variables that lead every process of the hub there.
         settings: the settings with all that put in.
-        simulators: the processes to run for what has no real system; empty if all is real.
+        simulators: the processes to run for what has no real system.
+        started: embedded services were started for this; who started them stops them.
     """
 
     table: tuple[Endpoint, ...]
     env: Mapping[str, str]
     settings: Settings
     simulators: tuple[Spec, ...]
+    started: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,7 @@ def resolve(settings: Settings, demo: Demo) -> Endpoints:
     given = {name: _plain(getattr(settings, name)) for name in _EMBEDDED}
     needed = frozenset(service for name, service in _EMBEDDED.items() if not given[name])
     env: dict[str, str] = {}
+    started = bool(needed) and services.load(settings.data_dir) is None
     if needed:
         running = services.up(settings.data_dir, only=needed)
         env = {name.upper(): getattr(running, name) for name in _EMBEDDED if not given[name]}
@@ -86,7 +91,7 @@ def resolve(settings: Settings, demo: Demo) -> Endpoints:
         for title, name in zip(("Kafka", "Schema registry", "PostgreSQL"), _EMBEDDED, strict=True)
     ]
     simulators = []
-    notes = _notes(settings.data_dir, demo)
+    notes = notes_of(settings.data_dir, demo)
     if settings.moodle_url is None:
         simulators.append(_moodle(settings, notes))
         env |= {"MOODLE_URL": _local(notes["moodle_port"]), "MOODLE_API_TOKEN": str(notes["token"])}
@@ -108,7 +113,7 @@ def resolve(settings: Settings, demo: Demo) -> Endpoints:
         address = env.get(name.upper()) or set_to
         table.append(Endpoint(title, _public(address), "set" if name.upper() not in env else "simulator"))
     found = Settings(**settings.model_dump() | {name.lower(): value for name, value in env.items()})
-    return Endpoints(tuple(table), env, found, tuple(simulators))
+    return Endpoints(tuple(table), env, found, tuple(simulators), started)
 
 
 def free_port() -> int:
@@ -118,7 +123,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _notes(data: Path, demo: Demo) -> dict[str, str | int]:
+def claim_simulators(data: Path) -> IO[str] | None:
+    """Return a held lock if no other hub runs the simulators of ``data``; it ends with the process."""
+    lock = (data / "simulators.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def notes_of(data: Path, demo: Demo | None = None) -> dict[str, str | int]:
     """Return the simulators' ports, token and size; made once and kept, so that a restart finds the same."""
     path = data / "simulators.json"
     if path.exists():
@@ -127,8 +143,8 @@ def _notes(data: Path, demo: Demo) -> dict[str, str | int]:
         "moodle_port": free_port(),
         "elm_port": free_port(),
         "token": secrets.token_hex(16),
-        "records": demo.records,
-        "courses": demo.courses,
+        "records": demo.records if demo else 0,
+        "courses": demo.courses if demo else 0,
     }
     data.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)

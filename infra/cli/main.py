@@ -10,6 +10,7 @@ from infra.cli.config_commands import config
 from infra.cli.run_commands import demo, run
 from infra.cli.topics_commands import topics
 from infra.embedded.commands import dev
+from infra.embedded.errors import EmbeddedError
 from infra.errors import HubError, RetryLater
 
 app = typer.Typer(
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name = "_".join(str(part) for part in problem["loc"]).upper()
             print(f"{name}: {problem['msg']}", file=sys.stderr)
         sys.exit(2)
-    except HubError as error:
+    except (HubError, EmbeddedError) as error:
         print(error, file=sys.stderr)
         sys.exit(4 if isinstance(error, RetryLater) else 1)
 

@@ -86,8 +86,8 @@ def _topics() -> str:
         for topic in (*TOPICS, *(changelog(stage.name) for stage in stages))
     ]
     about = (
-        f"All topics have {PARTITIONS} partitions unless `TOPIC_PARTITIONS` says otherwise. Values are Avro in "
-        "Confluent's wire format, subject `<topic>-value`, compatibility FULL_TRANSITIVE. Headers follow "
+        f"All topics have {PARTITIONS} partitions unless `TOPIC_PARTITIONS` says otherwise. Values are Avro "
+        "in Confluent's wire format, subject `<topic>-value`, compatibility FULL_TRANSITIVE. Headers follow "
         "CloudEvents' binary mode. Read with `isolation.level=read_committed`."
     )
     return _page("Topics", about, _table(("Topic", "Key", "Schema", "Kept", "Holds"), rows))

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 import structlog
 
@@ -54,11 +55,13 @@ class Supervisor:
     """Runs ``specs`` until ``stop`` is set.
 
     Attributes:
+        log_file: where the children write their logs; none: where the supervisor does.
         children: the state of each, by name.
     """
 
     specs: Sequence[Spec]
     stop: asyncio.Event
+    log_file: IO[bytes] | None = None
     children: dict[str, Child] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -90,6 +93,8 @@ class Supervisor:
         process = await asyncio.create_subprocess_exec(
             *child.spec.argv,
             stdin=asyncio.subprocess.PIPE,
+            stdout=self.log_file,
+            stderr=self.log_file,
             env={**os.environ, **child.spec.env},
             start_new_session=True,
         )

@@ -6,33 +6,17 @@ import typer
 
 from infra import topics_admin
 from infra.cli.endpoints import Demo, resolve
-from infra.registry import Registry
+from infra.cli.parts import all_topics, kafka_of, registry_of
 from infra.settings import Settings
 from infra.topics_admin import Difference
-from processors.topology import topology
-from schemas.ids import Target
-from schemas.topics import Topic, changelog, topic_set
 
 topics = typer.Typer(help="Topics and schemas against the table of topics.", no_args_is_help=True)
-
-
-def all_topics(settings: Settings) -> tuple[Topic, ...]:
-    """Return every topic of this hub under its name in the cluster, changelogs included."""
-    names = topic_set(Target(settings.moodle_target), settings.topic_prefix)
-    stages = topology(Target(settings.moodle_target), names)
-    return names.all() + tuple(changelog(stage.name).prefixed(settings.topic_prefix) for stage in stages)
-
-
-def registry_of(settings: Settings) -> Registry:
-    """Return the client of the registry that ``settings`` (resolved) name."""
-    info = settings.schema_registry_user_info
-    return Registry(settings.schema_registry_url or "", info.get_secret_value() if info else None)
 
 
 def apply_topics(settings: Settings) -> list[Difference]:
     """Make what is missing in the cluster and registry that ``settings`` (resolved) name."""
     return topics_admin.apply(
-        settings.kafka(settings.kafka_bootstrap_servers or ""),
+        kafka_of(settings),
         registry_of(settings),
         all_topics(settings),
         partitions=settings.topic_partitions,
@@ -57,7 +41,7 @@ def diff(
     """Show what `hub topics apply` would change, and what it could not."""
     settings = _resolved()
     found = topics_admin.diff(
-        settings.kafka(settings.kafka_bootstrap_servers or ""),
+        kafka_of(settings),
         registry_of(settings),
         all_topics(settings),
         settings.topic_partitions,

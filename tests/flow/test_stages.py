@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from infra.memory import MemoryHub
 from infra.stage import Output
 from processors import completions, courses, people
+from processors.parking import standing
 from processors.topology import topology
 from schemas.elm import CompletionCallback
 from schemas.events import AccountPolicy, Course, Enrolment, EnrolmentStatus, Operation, Person, Role
@@ -328,3 +329,28 @@ def test_newest_wins_whatever_the_order_of_arrival(wishes: list[Any], random: An
     active = {pair for pair, status in newest.items() if status is ACTIVE}
     assert {pair for pair, status in world.moodle.enrolments.items() if status is ACTIVE} == active
     assert {who for who, _ in active} <= set(world.moodle.accounts)
+
+
+def test_what_is_held_is_listed_with_what_it_waits_for() -> None:
+    world = World(MoodleModel(TOPICS, courses={COURSE: 10}))
+    world.moodle.mixed_up.add("P2")
+    world.feed(
+        person(),
+        enrolment(ACTIVE, 1),
+        enrolment(ACTIVE, 1, course_id="nowhere", enrolment_id="7002"),
+        person("P2"),
+        enrolment(ACTIVE, 1, person_id="P2", enrolment_id="7003"),
+        person("P3"),
+        enrolment(SUSPENDED, 1, person_id="P3", enrolment_id="7004"),
+        completed(date(2026, 11, 20), person_id="P4"),
+    )
+    stands = standing({name: table.entries for name, table in world.hub.tables.items()})
+    assert sorted((held.what, held.person_id, held.waits_for, held.reason) for held in stands.held) == [
+        ("account", "P2", None, Reason.EMAIL_MISMATCH),
+        ("completion", "P4", "learner or enrolment", None),
+        ("enrolment", ANN, "course", Reason.COURSE_NOT_FOUND),
+        ("enrolment", "P2", "account", Reason.EMAIL_MISMATCH),
+    ]
+    assert (stands.active, stands.suspended) == (1, 0)
+    assert [held.what for held in stands.held if held.is_conflict] == ["account"]
+    assert [held.what for held in stands.held if held.is_rejected] == []

@@ -41,7 +41,8 @@ class Running:
         """Wait for it to end by itself and return its error."""
         self._thread.join(seconds)
         assert not self._thread.is_alive()
-        return self.error
+        error, self.error = self.error, None
+        return error
 
     def stop(self) -> None:
         self._stop.set()
@@ -66,6 +67,8 @@ def running_stage(stage: Stage, config: EngineConfig) -> Iterator[Running]:
         yield running
     finally:
         running.stop()
+        if running.error is not None:
+            raise running.error
 
 
 @contextmanager
@@ -75,3 +78,5 @@ def running_sink(sink: Any, config: EngineConfig, limits: SinkConfig) -> Iterato
         yield running
     finally:
         running.stop()
+        if running.error is not None:
+            raise running.error

@@ -1,0 +1,1 @@
+"""Delivers completions to ELM, each once in effect."""

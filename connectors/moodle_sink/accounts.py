@@ -1,0 +1,162 @@
+"""What is to be done about an account: a pure comparison of the wish with what Moodle has."""
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from connectors.moodle_sink.verdicts import Verdict, rejected
+from schemas.ids import MoodleUserId
+from schemas.moodle import Outcome, UserWish
+from schemas.reasons import Reason
+
+WIDTHS: Final = {"username": 100, "firstname": 100, "lastname": 100, "email": 100, "idnumber": 255}
+"""Characters that the columns of Moodle's user table hold."""
+
+WITHOUT_PASSWORD: Final = frozenset({"oauth2", "shibboleth", "ldap", "cas", "db", "lti", "mnet"})
+"""Authentication plugins of stock Moodle that keep no password in it."""
+
+# What Moodle refuses with stock settings. A check here must never refuse what Moodle takes: these are only
+# the sure cases, so that they do not cost a failed batch; the others are found in Moodle's answer.
+_USERNAME: Final = re.compile(r"[-.@_a-z0-9]+")
+_EMAIL: Final = re.compile(r"[!-~ ]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|[!-~ ]+@\[[!-~]+\]")
+_TAG: Final = re.compile(r"<(?![ \t\n\v\f\r])")  # PHP's strip_tags takes "<" before a blank as text
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """An account as Moodle shows it; names as they were before Moodle escaped them for HTML."""
+
+    id: MoodleUserId
+    idnumber: str
+    email: str
+    username: str
+    firstname: str
+    lastname: str
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Make an account with these fields, in the order in which they are sent."""
+
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Change these fields of an account."""
+
+    id: MoodleUserId
+    fields: Mapping[str, str]
+
+
+Step = Verdict | Create | Update
+Unique = tuple[Reason, str]
+"""Something that only one account may have, with the reason why a second one cannot."""
+
+
+def account(row: Mapping[str, Any]) -> Account:
+    """Return a row of one of Moodle's user look-ups as an account."""
+    return Account(
+        id=MoodleUserId(row["id"]),
+        idnumber=row.get("idnumber", ""),
+        email=row.get("email", ""),
+        username=row.get("username", ""),
+        firstname=html.unescape(row.get("firstname", "")),
+        lastname=html.unescape(row.get("lastname", "")),
+    )
+
+
+def step(wish: UserWish, found: Sequence[Account]) -> Step:
+    """Decide what is to be done about one person.
+
+    Args:
+        wish: the account as it shall be.
+        found: the accounts that carry the person's id (or whose id is the one known for the person).
+    """
+    if len(found) > 1:
+        return Verdict(outcome=Outcome.CONFLICT, reason=Reason.IDNUMBER_AMBIGUOUS)
+    if found:
+        return _compared(wish, found[0])
+    if not wish.create:
+        return Verdict(outcome=Outcome.NOT_FOUND, reason=Reason.USER_NOT_FOUND)
+    fields = _new_fields(wish)
+    fault = fault_of(fields)
+    return rejected(fault) if fault else Create(fields)
+
+
+def _compared(wish: UserWish, found: Account) -> Step:
+    if wish.email is not None and wish.email.strip().lower() != found.email.lower():
+        return Verdict(outcome=Outcome.CONFLICT, reason=Reason.EMAIL_MISMATCH, moodle_user_id=found.id)
+    wished = {
+        "idnumber": wish.person_id,
+        "firstname": _or(wish.first_name, found.firstname),
+        "lastname": _or(wish.last_name, found.lastname),
+    }
+    there = {"idnumber": found.idnumber, "firstname": found.firstname, "lastname": found.lastname}
+    fields = {name: value for name, value in wished.items() if value != there[name].strip()}
+    if not fields:
+        return Verdict(outcome=Outcome.UNCHANGED, moodle_user_id=found.id)
+    fault = fault_of(fields)
+    return rejected(fault, found.id) if fault else Update(found.id, fields)
+
+
+def _or(wished: str | None, there: str) -> str:
+    return there.strip() if wished is None else wished.strip()
+
+
+def _new_fields(wish: UserWish) -> dict[str, str]:
+    """Return the fields of a new account.
+
+    The required ones come last: an entry whose end is cut off is then refused, not half made.
+    """
+    auth = wish.auth or "oauth2"
+    email = (wish.email or "").strip()
+    password = {} if auth in WITHOUT_PASSWORD else {"createpassword": "1"}
+    return {
+        "auth": auth,
+        "idnumber": wish.person_id,
+        **password,
+        "username": (wish.username or email.lower()).strip(),
+        "firstname": (wish.first_name or "").strip(),
+        "lastname": (wish.last_name or "").strip(),
+        "email": email,
+    }
+
+
+def fault_of(fields: Mapping[str, str]) -> Reason | None:
+    """Return why Moodle would surely refuse one of these fields, or none."""
+    if any(len(value) > WIDTHS.get(name, len(value)) for name, value in fields.items()):
+        return Reason.VALUE_TOO_LONG
+    for name, value in fields.items():
+        if not value.strip() or "\0" in value or not _well_formed(name, value):
+            return Reason.INVALID_FIELD
+    return None
+
+
+def _well_formed(name: str, value: str) -> bool:
+    if name == "username":
+        return _USERNAME.fullmatch(value) is not None
+    if name == "email":
+        return _EMAIL.fullmatch(value) is not None
+    return name not in ("firstname", "lastname") or _TAG.search(value) is None
+
+
+def rivalry(email: str, username: str) -> tuple[Unique, Unique]:
+    """Return what only one account may have: its address, whatever the case, and its username."""
+    return (Reason.EMAIL_TAKEN, email.lower()), (Reason.USERNAME_TAKEN, username)
+
+
+def taken(new: Create, owners: Mapping[Unique, MoodleUserId]) -> Verdict | None:
+    """Return the verdict on a new account whose address or username somebody has, or none.
+
+    Args:
+        new: the account to be made.
+        owners: the accounts by what only one may have.
+    """
+    for unique in rivalry(new.fields["email"], new.fields["username"]):
+        if unique in owners:
+            other = owners[unique]
+            return Verdict(outcome=Outcome.CONFLICT, reason=unique[0], other_moodle_user_id=other)
+    return None

@@ -1,0 +1,217 @@
+"""Enrolment commands: enrol, suspend and re-activate manual enrolments, keeping their dates."""
+
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from connectors.moodle.client import MoodleClient
+from connectors.moodle.faults import Refused
+from connectors.moodle.form import FRAME, Params
+from connectors.moodle_sink.batches import halves, isolate, lanes, together
+from connectors.moodle_sink.verdicts import Ledger, Verdict, rejected
+from schemas.events import EnrolmentStatus, Role
+from schemas.ids import MoodleCourseId
+from schemas.moodle import Action, EnrolmentWish, MoodleCommand, Outcome
+from schemas.reasons import Reason
+
+ENROL: Final = "enrol_manual_enrol_users"
+ENROLLED: Final = "core_enrol_get_enrolled_users"
+USERS: Final = "core_user_get_users_by_field"
+COURSES: Final = "core_course_get_courses"
+FIELDS: Final = 6
+"""Variables of one enrolment; none is ever left out, because Moodle would reset it."""
+COURSES_A_CALL: Final = 10
+
+REFUSALS: Final = {
+    "wsusercannotassign": Reason.ROLE_NOT_ASSIGNABLE,
+    "codingerror": Reason.USER_NOT_FOUND,
+    "invalidparameter": Reason.INVALID_FIELD,
+}
+"""Why Moodle refuses one enrolment; every other code is a plain refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """Who is enrolled in a course.
+
+    Attributes:
+        active: those whose enrolment is active now.
+        inactive: those who are suspended, or whose dates do not include the present.
+    """
+
+    active: Set[int]
+    inactive: Set[int]
+
+
+class EnrolmentWriter:
+    """Applies the enrolment commands of one batch, at most one for each person and course."""
+
+    def __init__(self, moodle: MoodleClient, ledger: Ledger, roles: Mapping[Role, int]) -> None:
+        """Note every outcome in ``ledger``; ``roles`` gives Moodle's role ids."""
+        self._moodle = moodle
+        self._ledger = ledger
+        self._roles = roles
+
+    async def write(self, commands: Sequence[MoodleCommand]) -> None:
+        """Apply ``commands``.
+
+        Raises:
+            RetryLater, Stop: for the batch; what had ended is in the ledger.
+        """
+        for command in commands:
+            if _wish(command).role not in self._roles:
+                self._ledger.settle(command, rejected(Reason.ROLE_NOT_ASSIGNABLE))
+        await self._look_up(self._ledger.open(commands))
+        room = min(self._moodle.settings.batch_size, (self._moodle.max_input_vars - FRAME) // FIELDS)
+        todo = lanes(self._ledger.open(commands), lambda command: _wish(command).moodle_course_id, room)
+        await together(map(self._lane, todo))
+
+    async def _look_up(self, commands: Sequence[MoodleCommand]) -> None:
+        """Settle what needs nothing, of the commands for enrolments whose state nobody knows."""
+        courses: dict[MoodleCourseId, list[MoodleCommand]] = {}
+        for command in commands:
+            if not _wish(command).state_is_known:
+                courses.setdefault(_wish(command).moodle_course_id, []).append(command)
+        groups = list(courses.items())
+        parts = [groups[at : at + COURSES_A_CALL] for at in range(0, len(groups), COURSES_A_CALL)]
+        await together(map(self._look_up_courses, parts))
+
+    async def _look_up_courses(
+        self, courses: Sequence[tuple[MoodleCourseId, Sequence[MoodleCommand]]]
+    ) -> None:
+        calls = [
+            _enrolled(course_id, which)
+            for course_id, _ in courses
+            for which in ("onlyactive", "onlysuspended")
+        ]
+        answers = await self._moodle.multiplex(calls)
+        for (_, commands), active, inactive in zip(courses, answers[::2], answers[1::2], strict=True):
+            if isinstance(active, Refused) or isinstance(inactive, Refused):
+                self._settle_all(commands, _unreadable(active, inactive))
+            else:
+                members = Members(_ids(active), _ids(inactive))
+                self._settle_right_ones(commands, members)
+
+    def _settle_all(self, commands: Sequence[MoodleCommand], verdict: Verdict) -> None:
+        for command in commands:
+            self._ledger.settle(command, verdict)
+
+    def _settle_right_ones(self, commands: Sequence[MoodleCommand], members: Members) -> None:
+        for command in commands:
+            verdict = already(_wish(command), members)
+            if verdict:
+                self._ledger.settle(command, verdict)
+
+    async def _lane(self, requests: Sequence[Sequence[MoodleCommand]]) -> None:
+        for commands in requests:
+            # In one order of people everywhere, so that parallel requests wait for each other in turn.
+            await self._enrol(sorted(commands, key=lambda command: _wish(command).moodle_user_id))
+
+    async def _enrol(self, commands: Sequence[MoodleCommand]) -> None:
+        """Send enrolments; if Moodle refuses, take out whoever is to blame and try the others."""
+        try:
+            await self._send(commands)
+        except Refused:
+            commands = await self._without_unknown(commands)
+            await isolate(commands, self._send, self._refused, _split)
+
+    async def _send(self, commands: Sequence[MoodleCommand]) -> None:
+        enrolments = [_entry(_wish(command), self._roles) for command in commands]
+        verdicts = [_applied(_wish(command).status) for command in commands]
+        with self._ledger.doubting((c, v.action) for c, v in zip(commands, verdicts, strict=True)):
+            await self._moodle.call(ENROL, {"enrolments": enrolments})
+        for command, verdict in zip(commands, verdicts, strict=True):
+            self._ledger.settle(command, verdict)
+
+    async def _without_unknown(self, commands: Sequence[MoodleCommand]) -> list[MoodleCommand]:
+        """Settle those whose account or course is no more; return the others."""
+        users = sorted({_wish(command).moodle_user_id for command in commands})
+        courses = sorted({_wish(command).moodle_course_id for command in commands})
+        found_users, found_courses = await self._moodle.multiplex(
+            [
+                (USERS, {"field": "id", "values": [str(user) for user in users]}),
+                (COURSES, {"options": {"ids": list(courses)}}),
+            ]
+        )
+        here = set(users) if isinstance(found_users, Refused) else _ids(found_users)
+        there = set(courses) if isinstance(found_courses, Refused) else _ids(found_courses)
+        for command in commands:
+            if _wish(command).moodle_user_id not in here:
+                self._ledger.settle(command, rejected(Reason.USER_NOT_FOUND))
+            elif _wish(command).moodle_course_id not in there:
+                self._ledger.settle(command, rejected(Reason.COURSE_NOT_FOUND))
+        return self._ledger.open(commands)
+
+    def _refused(self, command: MoodleCommand, refusal: Refused) -> None:
+        self._ledger.settle(command, rejected(REFUSALS.get(refusal.code, Reason.REFUSED)))
+
+
+def already(wish: EnrolmentWish, members: Members) -> Verdict | None:
+    """Return the verdict on a wish that needs nothing to be done, or none.
+
+    An enrolment that is not active now may be suspended, or active with dates in the future: Moodle does not
+    tell. So suspending is wished of it anew; only a person who is not enrolled at all is left alone.
+    """
+    user = wish.moodle_user_id
+    if wish.status is EnrolmentStatus.SUSPENDED:
+        if user in members.active or user in members.inactive:
+            return None
+        return Verdict(outcome=Outcome.UNCHANGED, reason=Reason.NOT_ENROLLED)
+    dated = wish.starts_at is not None or wish.ends_at is not None
+    if user in members.active and not dated:
+        return Verdict(outcome=Outcome.UNCHANGED, status=EnrolmentStatus.ACTIVE)
+    return None
+
+
+def _wish(command: MoodleCommand) -> EnrolmentWish:
+    if command.enrolment is None:
+        raise AssertionError
+    return command.enrolment
+
+
+def _enrolled(course_id: MoodleCourseId, which: str) -> tuple[str, Params]:
+    options = [{"name": which, "value": "1"}, {"name": "userfields", "value": "id"}]
+    return ENROLLED, {"courseid": course_id, "options": options}
+
+
+def _ids(rows: Sequence[Mapping[str, int]]) -> set[int]:
+    return {row["id"] for row in rows}
+
+
+def _unreadable(*answers: object) -> Verdict:
+    codes = {answer.code for answer in answers if isinstance(answer, Refused)}
+    return rejected(Reason.COURSE_NOT_FOUND if codes == {"invalidrecord"} else Reason.REFUSED)
+
+
+def _entry(wish: EnrolmentWish, roles: Mapping[Role, int]) -> dict[str, int]:
+    return {
+        "suspend": int(wish.status is EnrolmentStatus.SUSPENDED),
+        "timestart": _seconds(wish.starts_at),
+        "timeend": _seconds(wish.ends_at),
+        "roleid": roles[wish.role],
+        "userid": wish.moodle_user_id,
+        "courseid": wish.moodle_course_id,
+    }
+
+
+def _seconds(moment: datetime | None) -> int:
+    """Return seconds since 1970; 0 is Moodle's "no limit"."""
+    return int(moment.timestamp()) if moment else 0
+
+
+def _applied(status: EnrolmentStatus) -> Verdict:
+    suspended = status is EnrolmentStatus.SUSPENDED
+    action = Action.SUSPENDED if suspended else Action.ENROLLED
+    return Verdict(outcome=Outcome.APPLIED, action=action, status=status)
+
+
+def _split(commands: Sequence[MoodleCommand], refusal: Refused) -> list[Sequence[MoodleCommand]]:
+    """Split by role and course if the role was refused: it holds for everybody there; otherwise in two."""
+    if refusal.code != "wsusercannotassign":
+        return halves(commands, refusal)
+    groups: dict[tuple[Role, MoodleCourseId], list[MoodleCommand]] = {}
+    for command in commands:
+        wish = _wish(command)
+        groups.setdefault((wish.role, wish.moodle_course_id), []).append(command)
+    return list(groups.values())

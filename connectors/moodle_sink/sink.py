@@ -1,0 +1,133 @@
+"""The sink: takes a batch of commands to one Moodle site and gives one result for each."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from connectors.moodle.client import Call, MoodleClient
+from connectors.moodle.faults import FormCut
+from connectors.moodle.settings import MoodleSettings
+from connectors.moodle_sink.batches import together
+from connectors.moodle_sink.courses import CourseWriter
+from connectors.moodle_sink.enrolments import EnrolmentWriter
+from connectors.moodle_sink.settings import SinkSettings
+from connectors.moodle_sink.users import UserWriter
+from connectors.moodle_sink.verdicts import SUPERSEDED, Ledger, rejected, result, winners
+from infra.stage import Output
+from schemas.moodle import CommandKind, MoodleCommand
+from schemas.reasons import Reason
+from schemas.topics import Topic
+
+log = structlog.get_logger()
+
+
+class MoodleSink:
+    """Applies the commands of one topic to one Moodle site.
+
+    Attributes:
+        name: also the name of its consumer group.
+        input: the topic of commands, as it is called in the cluster.
+        outputs: the topic of results, as it is called in the cluster.
+    """
+
+    name = "moodle-sink"
+
+    def __init__(
+        self,
+        settings: SinkSettings,
+        moodle: MoodleSettings,
+        *,
+        commands: Topic,
+        results: Topic,
+        on_call: Callable[[Call], None] = lambda _: None,
+    ) -> None:
+        """Prepare; nothing is connected before `open`.
+
+        Args:
+            settings: of the sink.
+            moodle: of the site.
+            commands: the input topic, prefixed and of the target.
+            results: the output topic, prefixed and of the target.
+            on_call: told of every request to Moodle when it has ended.
+        """
+        self.input = commands
+        self.outputs = (results,)
+        self._settings = settings
+        self._moodle = MoodleClient(moodle, on_call)
+        self._ledger = Ledger()
+
+    async def open(self) -> None:
+        """Open the pool of connections."""
+        await self._moodle.__aenter__()
+
+    async def close(self) -> None:
+        """Close the pool of connections."""
+        await self._moodle.__aexit__(None, None, None)
+
+    async def write(self, records: Sequence[MoodleCommand]) -> Sequence[Output]:
+        """Apply a batch.
+
+        Of several commands for one entity only the last is applied. When this raises, the same batch has to
+        be given again; what was done by then is not done twice.
+
+        Args:
+            records: commands, those of one entity in the order in which they were issued.
+
+        Returns:
+            One `MoodleResult` for each command.
+
+        Raises:
+            RetryLater: Moodle cannot answer now, or nobody knows what it did.
+            Stop: token, rights or address are wrong.
+        """
+        sound = [command for command in records if _is_sound(command)]
+        chosen = winners(sound)
+        await self._apply(chosen)
+        by_id = dict.fromkeys((command.command_id for command in sound), SUPERSEDED)
+        by_id |= {command.command_id: self._ledger.verdict(command) for command in chosen}
+        unique = {command.command_id: command for command in records}
+        now = datetime.now(UTC)
+        unsound = rejected(Reason.INVALID_FIELD)
+        results = [result(one, by_id.get(one.command_id, unsound), now) for one in unique.values()]
+        self._ledger.clear()
+        log.info("moodle_batch_done", **Counter(one.outcome.value.lower() for one in results))
+        return [Output(self.outputs[0], record) for record in results]
+
+    async def _apply(self, commands: Sequence[MoodleCommand]) -> None:
+        """Apply ``commands``; begin again with smaller requests if the site turns out to take only those."""
+        while todo := self._ledger.open(commands):
+            believed = self._moodle.max_input_vars
+            try:
+                await self._apply_once(todo)
+            except FormCut:
+                if self._moodle.max_input_vars >= believed:
+                    raise
+            else:
+                return
+
+    async def _apply_once(self, commands: Sequence[MoodleCommand]) -> None:
+        kinds: dict[CommandKind, list[MoodleCommand]] = {kind: [] for kind in CommandKind}
+        for command in commands:
+            kinds[command.kind].append(command)
+        users = UserWriter(self._moodle, self._ledger)
+        courses = CourseWriter(self._moodle, self._ledger, self._settings.default_category_id)
+        enrolments = EnrolmentWriter(self._moodle, self._ledger, self._settings.roles)
+        await together(
+            [
+                users.write(kinds[CommandKind.USER]),
+                courses.write(kinds[CommandKind.COURSE]),
+                enrolments.write(kinds[CommandKind.ENROLMENT]),
+            ]
+        )
+
+
+def _is_sound(command: MoodleCommand) -> bool:
+    """Whether a command has the one body that belongs to its kind."""
+    bodies = {
+        CommandKind.USER: command.user,
+        CommandKind.COURSE: command.course,
+        CommandKind.ENROLMENT: command.enrolment,
+    }
+    return [kind for kind, body in bodies.items() if body is not None] == [command.kind]

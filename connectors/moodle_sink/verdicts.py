@@ -1,0 +1,107 @@
+"""How a command ended, and the notes that one batch leaves until all of it has ended."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from connectors.moodle.faults import UnknownOutcome
+from schemas.events import EnrolmentStatus
+from schemas.ids import CommandId, MoodleCourseId, MoodleUserId
+from schemas.moodle import Action, MoodleCommand, MoodleResult, Outcome
+from schemas.reasons import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """How one command ended; the fields are those of `MoodleResult`."""
+
+    outcome: Outcome
+    action: Action = Action.NONE
+    reason: Reason | None = None
+    moodle_user_id: MoodleUserId | None = None
+    moodle_course_id: MoodleCourseId | None = None
+    other_moodle_user_id: MoodleUserId | None = None
+    status: EnrolmentStatus | None = None
+
+
+def rejected(reason: Reason, moodle_user_id: MoodleUserId | None = None) -> Verdict:
+    """Return the verdict on a command that Moodle does not take."""
+    return Verdict(outcome=Outcome.REJECTED, reason=reason, moodle_user_id=moodle_user_id)
+
+
+SUPERSEDED = Verdict(outcome=Outcome.SUPERSEDED, reason=Reason.NEWER_COMMAND)
+
+
+class Ledger:
+    """What is known of the commands of a batch that is not wholly done yet.
+
+    A batch that Moodle's trouble breaks off is given to the sink again; what had ended by then is not done
+    again, and what a later look-up finds as wished is reported as done if an earlier try may have done it.
+    """
+
+    def __init__(self) -> None:
+        self._verdicts: dict[CommandId, Verdict] = {}
+        self._doubts: dict[CommandId, Action] = {}
+
+    def settle(self, command: MoodleCommand, verdict: Verdict) -> None:
+        """Note how ``command`` ended."""
+        action = self._doubts.get(command.command_id)
+        if action is not None and verdict.outcome is Outcome.UNCHANGED and verdict.reason is None:
+            verdict = replace(verdict, outcome=Outcome.APPLIED, action=action)
+        self._verdicts[command.command_id] = verdict
+
+    def verdict(self, command: MoodleCommand) -> Verdict:
+        """Return how ``command`` ended.
+
+        Raises:
+            KeyError: it has not ended.
+        """
+        return self._verdicts[command.command_id]
+
+    def open(self, commands: Iterable[MoodleCommand]) -> list[MoodleCommand]:
+        """Return those of ``commands`` that have not ended."""
+        return [command for command in commands if command.command_id not in self._verdicts]
+
+    @contextmanager
+    def doubting(self, actions: Iterable[tuple[MoodleCommand, Action]]) -> Iterator[None]:
+        """Note, if the outcome of the call within is unknown, that it may have done ``actions``."""
+        try:
+            yield
+        except UnknownOutcome:
+            self._doubts |= {command.command_id: action for command, action in actions}
+            raise
+
+    def clear(self) -> None:
+        """Forget all: the batch has ended."""
+        self._verdicts.clear()
+        self._doubts.clear()
+
+
+def winners(records: Sequence[MoodleCommand]) -> list[MoodleCommand]:
+    """Return the last command for each entity, in the order of ``records``."""
+    last = {command.entity: command.command_id for command in records}
+    unique = {command.command_id: command for command in records}
+    return [command for command in unique.values() if last[command.entity] == command.command_id]
+
+
+def result(command: MoodleCommand, verdict: Verdict, completed_at: datetime) -> MoodleResult:
+    """Return the record that tells how ``command`` ended."""
+    user, course, enrolment = command.user, command.course, command.enrolment
+    return MoodleResult(
+        command_id=command.command_id,
+        tenant=command.tenant,
+        target=command.target,
+        kind=command.kind,
+        generation=command.generation,
+        outcome=verdict.outcome,
+        action=verdict.action,
+        completed_at=completed_at,
+        person_id=user.person_id if user else enrolment.person_id if enrolment else None,
+        course_id=course.course_id if course else enrolment.course_id if enrolment else None,
+        reason=verdict.reason,
+        moodle_user_id=enrolment.moodle_user_id if enrolment else verdict.moodle_user_id,
+        moodle_course_id=enrolment.moodle_course_id if enrolment else verdict.moodle_course_id,
+        other_moodle_user_id=verdict.other_moodle_user_id,
+        status=verdict.status,
+    )

@@ -1,0 +1,98 @@
+"""The Moodle source as a role of a process: its client, its topic, its status, its end."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from connectors.moodle.client import Call, MoodleClient
+from connectors.moodle.settings import MoodleSettings
+from connectors.moodle_source.observed_topic import ROLE, ObservedTopic
+from connectors.moodle_source.settings import MoodleSourceSettings
+from connectors.moodle_source.source import MoodleSource
+from infra.engine.config import EngineConfig
+from infra.engine.watchdog import Watchdog
+from infra.telemetry import ALARM, Status
+from schemas.topics import OBSERVED
+
+_SIGN_OF_LIFE: Final = 1.0
+
+
+def _nobody(_: Call) -> None:
+    """Take the note of a call and do nothing with it."""
+
+
+def run_moodle_source(
+    settings: MoodleSourceSettings,
+    moodle: MoodleSettings,
+    config: EngineConfig,
+    stop: threading.Event,
+    status: Status,
+    on_call: Callable[[Call], None] = _nobody,
+) -> None:
+    """Observe one Moodle site until ``stop`` is set.
+
+    Args:
+        settings: of the source.
+        moodle: how the site is reached.
+        config: of the worker; its slot names the transactional id, its prefix is that of the topic.
+        stop: set by a signal.
+        status: shows the counts of `MoodleSource.status` under ``source``.
+        on_call: told of every request to Moodle.
+
+    Raises:
+        WorkerFailed: another process took over, or Kafka does not let this one go on.
+    """
+    limit, stop_limit = config.watchdog_seconds, config.stop_seconds
+    with Watchdog(stop, status, limit=limit, stop_limit=stop_limit) as watchdog:
+        asyncio.run(_run(settings, moodle, config, stop, status, watchdog, on_call))
+
+
+async def _run(
+    settings: MoodleSourceSettings,
+    moodle: MoodleSettings,
+    config: EngineConfig,
+    stop: threading.Event,
+    status: Status,
+    watchdog: Watchdog,
+    on_call: Callable[[Call], None],
+) -> None:
+    stopping = asyncio.Event()
+    _pass_on(stop, stopping)
+    topic = ObservedTopic(config, OBSERVED.of(settings.target).prefixed(config.prefix), stop, watchdog.beat)
+    async with MoodleClient(moodle, on_call) as client:
+        source = MoodleSource(settings, client, topic, paused=status.paused.is_set)
+        status.source("source", lambda: dict(source.status))
+        life = asyncio.create_task(_show_life(source, topic, status, watchdog))
+        try:
+            await source.run(stopping)
+        finally:
+            life.cancel()
+            await topic.close()
+
+
+def _pass_on(stop: threading.Event, stopping: asyncio.Event) -> None:
+    """Set ``stopping`` when ``stop`` is set; the thread dies with the process if that never happens."""
+    loop = asyncio.get_running_loop()
+
+    def wait() -> None:
+        stop.wait()
+        with suppress(RuntimeError):  # the loop has ended before
+            loop.call_soon_threadsafe(stopping.set)
+
+    threading.Thread(target=wait, name="stop", daemon=True).start()
+
+
+async def _show_life(source: MoodleSource, topic: ObservedTopic, status: Status, watchdog: Watchdog) -> None:
+    """Beat while the loop turns, and show what is in the way; a call of Kafka's client beats for itself."""
+    while True:
+        if not topic.busy:
+            watchdog.beat()
+        reason = source.status["stopped"] or source.status["retrying"]
+        if reason:
+            status.not_ready(reason)
+        elif source.status["cycles"]:
+            status.ready()
+        ALARM.labels(ROLE).set(bool(source.status["stopped"]))
+        await asyncio.sleep(_SIGN_OF_LIFE)

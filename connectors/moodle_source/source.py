@@ -1,0 +1,341 @@
+"""The Moodle source: reads at intervals, tells what differs, and goes on through every trouble."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final
+
+import structlog
+
+from connectors.moodle.client import MoodleClient
+from connectors.moodle_source import reads
+from connectors.moodle_source.catalogue import Catalogue
+from connectors.moodle_source.known import Known, Seen
+from connectors.moodle_source.observed_topic import Telling
+from connectors.moodle_source.report import Page
+from connectors.moodle_source.settings import MoodleSourceSettings
+from infra.engine.errors import WorkerFailed
+from infra.errors import HubError, RetryLater
+from infra.http_client import backoff
+from schemas.ids import CourseId, PersonId
+from schemas.moodle import CompletionObserved
+
+_LOG = structlog.get_logger()
+
+_BATCH: Final = 5_000
+"""Records told in one transaction."""
+_PAUSED_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """The custom reports in use; none where there is no such report."""
+
+    recent: int | None
+    everybody: int | None
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a report at all."""
+        return self.recent is not None or self.everybody is not None
+
+
+@dataclass(frozen=True, slots=True)
+class PollReport:
+    """What one whole cycle brought.
+
+    Attributes:
+        courses: courses with an id number of their own.
+        ambiguous: id numbers that several courses carry.
+        rows: report rows, or statuses, looked at.
+        unreadable: rows with a time in no known form.
+        completions: completions among them, of opted-in courses.
+        emitted: records told.
+        swept: all completions were read, not only the recent ones.
+    """
+
+    courses: int
+    ambiguous: int
+    rows: int
+    unreadable: int
+    completions: int
+    emitted: int
+    swept: bool
+
+
+class MoodleSource:
+    """Observes one Moodle site.
+
+    Args:
+        settings: see `MoodleSourceSettings`.
+        client: of the site, open.
+        telling: where observations go.
+        now: gives the present time in UTC.
+        paused: tells whether an operator holds the work.
+
+    Attributes:
+        status: counts for ``/status``; see `_fresh_status`. Written here only.
+    """
+
+    def __init__(
+        self,
+        settings: MoodleSourceSettings,
+        client: MoodleClient,
+        telling: Telling,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._telling = telling
+        self._now = now
+        self._paused = paused
+        self._known = Known()
+        self._opened = False
+        self._reports: Reports | None = None
+        self._catalogue: Catalogue | None = None
+        self._swept: frozenset[CourseId] = frozenset()
+        self._catalogue_due = self._completions_due = self._sweep_due = 0.0
+        self._cycle_emitted = 0
+        self._cycle_parts: set[str] = set()
+        self.status: dict[str, Any] = _fresh_status()
+
+    async def open(self) -> None:
+        """Learn what was told before.
+
+        Raises:
+            RetryLater: Kafka or the registry does not answer.
+        """
+        self._known = Known()
+        await self._telling.open(self._known.learn_one)
+        self._opened = True
+        self.status["known"] = len(self._known)
+
+    async def poll_once(self) -> PollReport:
+        """Read catalogue and completions now, whatever the intervals, and tell what differs.
+
+        Raises:
+            RetryLater: Moodle, Kafka or the registry is busy or away.
+            HubError: something is set up wrongly, in Moodle or here.
+        """
+        if not self._opened:
+            await self.open()
+        before = self.status["emitted"]
+        catalogue = await self._read_catalogue()
+        read, swept = await self._read_completions(catalogue)
+        emitted = self.status["emitted"] - before
+        return PollReport(
+            courses=len(catalogue.courses),
+            ambiguous=len(catalogue.ambiguous),
+            rows=read.rows,
+            unreadable=read.unreadable,
+            completions=len(read.completions),
+            emitted=emitted,
+            swept=swept,
+        )
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Read whatever is due until ``stop`` is set.
+
+        Trouble of Moodle is waited out. Wrong settings or credentials are an alarm and are tried again
+        slowly, so that a mended token goes on by itself.
+
+        Raises:
+            WorkerFailed: another process took over, or Kafka refuses this one: only a new process helps.
+        """
+        failures = 0
+        while not stop.is_set():
+            try:
+                await _unless(stop, self._poll_due())
+                failures = 0
+                self.status |= {"retrying": None, "stopped": None}
+                wait = self._seconds_to_next()
+            except RetryLater as trouble:
+                wait = max(
+                    trouble.retry_after or 0.0,
+                    backoff(failures, self._settings.first_backoff, self._settings.longest_backoff),
+                )
+                failures += 1
+                self.status |= {"retrying": str(trouble), "stopped": None}
+                _LOG.warning("moodle_source_waits", reason=str(trouble), seconds=round(wait, 1))
+            except WorkerFailed:
+                raise
+            except HubError as error:
+                wait = self._settings.stop_retry
+                self._reports = None
+                self.status["stopped"] = str(error)
+                _LOG.error("moodle_source_stopped", reason=str(error), retry_seconds=wait)
+            await _unless(stop, asyncio.sleep(wait))
+
+    async def _poll_due(self) -> None:
+        if self._paused():
+            return
+        if not self._opened:
+            await self.open()
+        if self._catalogue is None or time.monotonic() >= self._catalogue_due:
+            await self._read_catalogue()
+        if self._catalogue is not None and time.monotonic() >= self._completions_due:
+            await self._read_completions(self._catalogue)
+
+    def _seconds_to_next(self) -> float:
+        left = min(self._catalogue_due, self._completions_due) - time.monotonic()
+        return max(_PAUSED_SECONDS if self._paused() else 0.0, left)
+
+    async def _read_catalogue(self) -> Catalogue:
+        self._begin_part()
+        found = await reads.read_catalogue(self._client, self._settings)
+        for course, ids in found.ambiguous.items():
+            _LOG.warning("course_idnumber_ambiguous", course_id=course, moodle_course_ids=ids)
+        await self._tell(found.courses.values())
+        self._catalogue = found
+        self._catalogue_due = time.monotonic() + self._settings.catalogue_interval
+        self.status |= {
+            "courses": len(found.courses),
+            "opted_in": len(found.opted_in),
+            "ambiguous_courses": len(found.ambiguous),
+        }
+        self._end_part("catalogue")
+        return found
+
+    async def _read_completions(self, catalogue: Catalogue) -> tuple[reads.Read, bool]:
+        self._begin_part()
+        reports = self._reports or await self._find_reports()
+        self._reports = reports
+        # A course that was switched on has completions that are not recent.
+        sweep = time.monotonic() >= self._sweep_due or not catalogue.opted_in <= self._swept
+        read = await self._read_wanted(reports, catalogue, sweep)
+        oldest_first = sorted(read.completions.values(), key=_when)
+        # Oldest first: should a batch fail, the newest are untold, and the next read does not stop at them.
+        await self._tell(oldest_first)
+        if sweep:
+            self._swept = catalogue.opted_in
+            self._sweep_due = time.monotonic() + self._settings.sweep_interval
+            self.status["sweeps"] += 1
+        self._completions_due = time.monotonic() + self._settings.completions_interval
+        if read.unreadable:
+            _LOG.warning("report_rows_unreadable", rows=read.unreadable)
+        self.status |= {"rows": read.rows, "unreadable": read.unreadable}
+        self._end_part("completions")
+        return read, sweep
+
+    async def _read_wanted(self, reports: Reports, catalogue: Catalogue, sweep: bool) -> reads.Read:
+        courses = catalogue.opted_in
+        if not courses:
+            return reads.Read()
+        if not reports.any:
+            wanted = [catalogue.courses[course] for course in sorted(courses)]
+            return await reads.read_statuses(
+                self._client, wanted, self._settings, self._is_known, self._now()
+            )
+        first, second = reports.recent, reports.everybody
+        report = (second or first) if sweep else (first or second)
+        enough = _never if sweep or first is None else self._all_known
+        if report is None:
+            raise AssertionError
+        return await reads.read_report(self._client, report, courses, self._settings, enough)
+
+    async def _find_reports(self) -> Reports:
+        wanted = (
+            (self._settings.recent_report_id, self._settings.recent_report_name),
+            (self._settings.all_report_id, self._settings.all_report_name),
+        )
+        ids = [number or await reads.find_report(self._client, name) for number, name in wanted]
+        for number in ids:
+            if number is not None:
+                await reads.check_report(self._client, number, self._settings)
+        found = Reports(*ids)
+        self.status["reports"] = {"recent": found.recent, "all": found.everybody}
+        if found.recent is None or found.everybody is None:
+            _LOG.warning("completion_reports_missing", recent=found.recent, all=found.everybody)
+        return found
+
+    async def _tell(self, seen: Iterable[Seen]) -> None:
+        news = self._known.news(seen, self._settings.tenant, self._settings.target, self._now())
+        for start in range(0, len(news), _BATCH):
+            batch = news[start : start + _BATCH]
+            await self._telling.append(batch)
+            self._known.learn(batch)
+            self._cycle_emitted += len(batch)
+            self.status["emitted"] += len(batch)
+            self.status["known"] = len(self._known)
+            _LOG.info("moodle_observed", kind=batch[0].kind.value, records=len(batch))
+
+    def _is_known(self, person: PersonId, course: CourseId) -> bool:
+        return self._known.has(self._settings.tenant, (person, course))
+
+    def _all_known(self, page: Page) -> bool:
+        """Tell whether the rest of a report has been told already: newest come first, and these are known."""
+        seen = page.completions.values()
+        news = self._known.news(seen, self._settings.tenant, self._settings.target, self._now())
+        return page.newest_first and bool(seen) and not news
+
+    def _begin_part(self) -> None:
+        if not self._cycle_parts:
+            self.status["cycle_started_at"] = self._now().isoformat()
+            self._cycle_emitted = 0
+
+    def _end_part(self, part: str) -> None:
+        """Note that catalogue or completions were read; a cycle is both, each at least once."""
+        self._cycle_parts.add(part)
+        if len(self._cycle_parts) == 2:
+            self._cycle_parts.clear()
+            self.status |= {
+                "cycles": self.status["cycles"] + 1,
+                "last_cycle": {
+                    "started_at": self.status["cycle_started_at"],
+                    "ended_at": self._now().isoformat(),
+                    "emitted": self._cycle_emitted,
+                },
+            }
+
+
+def _fresh_status() -> dict[str, Any]:
+    """Return the status before the first read.
+
+    ``cycles`` counts whole cycles (catalogue and completions both read); ``last_cycle`` tells of the last one
+    when it began and ended and how many records it told; ``stopped`` and ``retrying`` say what is in the way.
+    """
+    return {
+        "cycles": 0,
+        "cycle_started_at": None,
+        "last_cycle": None,
+        "emitted": 0,
+        "known": 0,
+        "courses": 0,
+        "opted_in": 0,
+        "ambiguous_courses": 0,
+        "rows": 0,
+        "unreadable": 0,
+        "sweeps": 0,
+        "reports": None,
+        "retrying": None,
+        "stopped": None,
+    }
+
+
+def _when(seen: CompletionObserved) -> tuple[date, datetime]:
+    return seen.completed_on, seen.completed_at or datetime.max.replace(tzinfo=UTC)
+
+
+def _never(_: Page) -> bool:
+    return False
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[object]) -> None:
+    """Await ``work``, but leave it when ``stop`` is set.
+
+    Raises:
+        whatever ``work`` raises.
+    """
+    task = asyncio.ensure_future(work)
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            await task
+    finally:
+        for one in (task, stopped):
+            one.cancel()
+        await asyncio.gather(task, stopped, return_exceptions=True)

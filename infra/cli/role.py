@@ -1,0 +1,55 @@
+"""One process of one role: ``python -m infra.cli.role ROLE``; `hub run` starts these and keeps them running.
+
+Exit status: 0 after an orderly stop, 1 when a new process has to take over, 3 when a person has to mend
+something.
+"""
+
+import argparse
+import signal
+import sys
+import threading
+
+import structlog
+
+from infra import logs
+from infra.cli.roles import ROLES, Context
+from infra.errors import HubError, Stop
+from infra.settings import Settings
+from infra.telemetry import Status, serve_status
+
+log = structlog.get_logger()
+
+
+def main() -> None:
+    """Run the role named on the command line until SIGTERM or SIGINT."""
+    parser = argparse.ArgumentParser(prog="python -m infra.cli.role", description=__doc__)
+    parser.add_argument("role", choices=sorted(ROLES))
+    parser.add_argument("--slot", default="0", help="name of this process among those of its role")
+    parser.add_argument("--status-port", type=int, default=0, help="loopback port, 0 for a free one")
+    options = parser.parse_args()
+    settings = Settings()
+    logs.configure(settings.log_level, settings.log_format, role=options.role, slot=options.slot)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    status = Status(options.role)
+    with serve_status(status, options.status_port) as port:
+        log.info("role_started", status_port=port)
+        sys.exit(_run(Context(settings, options.slot, stop, status)))
+
+
+def _run(context: Context) -> int:
+    try:
+        ROLES[context.status.role](context)
+    except Stop as error:
+        log.error("role_needs_a_person", reason=str(error))
+        return 3
+    except HubError as error:
+        log.error("role_failed", reason=str(error))
+        return 1
+    log.info("role_stopped")
+    return 0
+
+
+if __name__ == "__main__":
+    main()

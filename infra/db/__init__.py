@@ -1,0 +1,1 @@
+"""The hub's PostgreSQL database: tables, connections, migrations, advisory locks."""

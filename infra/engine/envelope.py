@@ -1,0 +1,126 @@
+"""What surrounds a record in a message: key, partition, CloudEvents headers; and dead letters.
+
+Headers follow the binary mode of the Kafka protocol binding for CloudEvents 1.0.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import cast
+
+from confluent_kafka import Message
+
+from infra.codec import Codec
+from infra.engine.transactions import Headers, Transactions
+from infra.partitioning import partition_of
+from infra.stage import Output
+from schemas.deadletters import DeadLetter
+from schemas.reasons import Reason
+from schemas.topics import Topic
+
+_LARGEST_LETTER = 900_000
+"""Bytes of a message that still fit, with the rest of the dead letter, under Kafka's usual limit of 1 MiB."""
+
+
+class Writer:
+    """Puts records into the open transaction.
+
+    Args:
+        role: name of the stage or sink, the ``ce_source`` of what it writes.
+        codec: encodes the values.
+        partitions: number of partitions of each topic that may be written to.
+        transactions: where they go.
+    """
+
+    def __init__(
+        self, role: str, codec: Codec, partitions: Mapping[str, int], transactions: Transactions
+    ) -> None:
+        self._encode = codec.encode
+        self._partitions = partitions
+        self._produce = transactions.produce
+        self._fixed: Headers = [
+            ("ce_specversion", b"1.0"),
+            ("ce_source", role.encode()),
+            ("content-type", b"application/avro"),
+        ]
+        self._time = b""
+        self.clock()
+
+    def clock(self) -> None:
+        """Read the clock for ``ce_time``; once per batch is enough."""
+        self._time = datetime.now(UTC).isoformat(timespec="milliseconds").encode()
+
+    def write(self, output: Output, event_id: str, trace: bytes | None) -> None:
+        """Write ``output``.
+
+        Args:
+            output: topic (named with its prefix) and record.
+            event_id: ``ce_id``, unique within the role and the same whenever the same input is handled.
+            trace: ``traceparent`` of what caused it, or none.
+
+        Raises:
+            HubError: the record does not fit its schema.
+            RetryLater: the registry could not be reached.
+            Aborted: the transaction has failed already.
+            WorkerFailed: this worker was fenced.
+        """
+        topic, record = output.topic, output.record
+        key = record.key.encode()
+        route = getattr(record, "route", None)
+        headers = [
+            *self._fixed,
+            ("ce_id", event_id.encode()),
+            ("ce_type", record.TYPE.encode()),
+            ("ce_time", self._time),
+            ("ce_subject", key),
+        ]
+        if trace is not None:
+            headers.append(("traceparent", trace))
+        partition = -1 if route is None else partition_of(route, self._partitions[topic.name])
+        self._produce(topic.name, key, self._encode(topic, record), partition=partition, headers=headers)
+
+
+def trace_of(message: Message) -> bytes | None:
+    """Return the ``traceparent`` header of ``message``, or none."""
+    for name, value in _pairs(message):
+        if name == "traceparent":
+            return value
+    return None
+
+
+def event_id(message: Message, index: int) -> str:
+    """Return the id of the output number ``index`` of handling ``message``."""
+    return f"{message.topic()}-{message.partition()}-{message.offset()}-{index}"
+
+
+def dead_letter(topic: Topic, role: str, message: Message, reason: Reason, error: str) -> Output:
+    """Return ``message``, untouched, as a dead letter for ``topic``.
+
+    One that is too large for a letter is left out of it; it is found in its topic by partition and offset.
+    """
+    value, headers = message.value(), _headers(message)
+    size = len(value or b"") + sum(map(len, headers.values()))
+    if size > _LARGEST_LETTER:
+        value, headers = None, {}
+        error = f"{error} (the message of {size} bytes is left out)"
+    letter = DeadLetter(
+        stage=role,
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        reason=reason,
+        error=error,
+        failed_at=datetime.now(UTC),
+        message_key=message.key(),
+        message_value=value,
+        message_headers=headers,
+    )
+    return Output(topic, letter)
+
+
+def _headers(message: Message) -> dict[str, bytes]:
+    return {name: value or b"" for name, value in _pairs(message)}
+
+
+def _pairs(message: Message) -> list[tuple[str, bytes | None]]:
+    """Return the headers as a received message has them; the client's types also tell what may be sent."""
+    return cast(list[tuple[str, bytes | None]], message.headers() or [])

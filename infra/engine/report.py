@@ -1,0 +1,48 @@
+"""What a worker tells of its batches and its progress."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from infra.engine.group import Group
+from infra.engine.transactions import Transactions
+from infra.telemetry import COMMIT_SECONDS, DEAD_LETTERS, RECORDS_READ, RECORDS_WRITTEN, Status
+from schemas.reasons import Reason
+
+
+def count_batch(
+    role: str,
+    read: Mapping[str, int],
+    dead: Mapping[Reason, int],
+    transactions: Transactions,
+    started: float,
+) -> None:
+    """Add one committed batch to the metrics; ``started`` is by `time.monotonic`."""
+    if not read:
+        return
+    for topic, count in read.items():
+        RECORDS_READ.labels(role, topic).inc(count)
+    for topic, count in transactions.produced.items():
+        RECORDS_WRITTEN.labels(role, topic).inc(count)
+    for reason, count in dead.items():
+        DEAD_LETTERS.labels(role, reason).inc(count)
+    COMMIT_SECONDS.labels(role).observe(time.monotonic() - started)
+
+
+def show_progress(status: Status, group: Group) -> None:
+    """Let ``status`` show the partitions, positions and ends of ``group``."""
+
+    def partitions() -> list[dict[str, Any]]:
+        committed, ends = dict(group.committed), set(group.at_end)
+        return [
+            {
+                "topic": topic,
+                "partition": number,
+                "position": position,
+                "committed": committed.get((topic, number)),
+                "at_end": (topic, number) in ends,
+            }
+            for (topic, number), position in sorted(group.positions.copy().items())
+        ]
+
+    status.source("partitions", partitions)

@@ -1,0 +1,1 @@
+"""ELM's enrolment feed: polled, and turned into domain events."""

@@ -1,0 +1,231 @@
+"""The poll of ELM's feed: page by page into the intake, with a run record for every poll."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
+from typing import Final, Self
+
+import psycopg
+import structlog
+from sqlalchemy import Connection
+
+from infra.db.connect import database_trouble, driver_connection, engine
+from infra.db.locks import try_lock
+from infra.errors import HubError, RetryLater
+from infra.http_client import backoff
+from producers import cursors, runs
+from producers.candidates import Answer, Origin, Status, tally
+from producers.elm import query
+from producers.elm.client import ElmClient, FeedError, Page
+from producers.elm.settings import ElmFeedSettings
+from producers.elm.to_events import SOURCE, to_candidate
+from producers.intake import Intake
+from producers.runs import RunState, RunSummary
+
+ROLE: Final = "elm-poll"
+STOPPED: Final = "stopped"
+PAGING_IGNORED: Final = "paging_ignored"
+DATABASE: Final = "database"
+_SAME_PAGES = 10
+"""So many equal pages in a row mean that the server ignores ``$skip`` (two may hold repeated records)."""
+
+_log = structlog.get_logger()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class BusyError(RetryLater):
+    """Another process polls this feed; this one stands by."""
+
+
+class ElmPoll:
+    """Polls one feed; an async context manager.
+
+    Args:
+        settings: the feed and how it is polled.
+        database_url: where the intake keeps its tables.
+        now: the clock of the hub, giving UTC.
+    """
+
+    def __init__(
+        self, settings: ElmFeedSettings, database_url: str, now: Callable[[], datetime] = _utc_now
+    ) -> None:
+        self.origin = Origin(settings.tenant, SOURCE)
+        self._settings = settings
+        self._rules = settings.rules()
+        self._database_url = database_url
+        self._now = now
+        self._engine = engine(database_url, pool_size=2)
+        self._intake = Intake(self._engine)
+        self._client = ElmClient(settings)
+        self._never = asyncio.Event()
+        self._retry_after: float | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._client.__aexit__()
+        self._engine.dispose()
+
+    async def poll_once(self) -> RunSummary:
+        """Read the feed once; a failure of the feed is a FAILED run, not an exception.
+
+        Raises:
+            RetryLater: the database is away (the run is marked by the next poll), or another process polls.
+        """
+        with ExitStack() as stack:
+            await self._lock(stack)
+            return await self._poll(self._never)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Poll at the interval until ``stop`` is set; after a failure sooner, with growing pauses."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                with ExitStack() as stack:
+                    connection = await self._lock(stack)
+                    failures = 0
+                    await self._poll_until(stop, connection)
+            except HubError as error:
+                failures += 1
+                pause = self._pause(failures)
+                _log.warning("elm_poll_waits", reason=str(error), seconds=round(pause, 1))
+                await _wait(stop, pause)
+
+    async def _poll_until(self, stop: asyncio.Event, connection: psycopg.Connection) -> None:
+        failures = 0
+        while not stop.is_set():
+            started = time.monotonic()
+            # With the connection the lock is lost.
+            await asyncio.to_thread(connection.execute, "SELECT 1")
+            summary = await self._poll(stop)
+            failures = failures + 1 if summary.state is RunState.FAILED else 0
+            left = self._settings.interval_seconds - (time.monotonic() - started)
+            await _wait(stop, self._pause(failures) if failures else left)
+
+    def _pause(self, failures: int) -> float:
+        longest = max(self._settings.interval_seconds, self._settings.backoff_seconds)
+        return max(self._retry_after or 0.0, backoff(failures - 1, self._settings.backoff_seconds, longest))
+
+    async def _lock(self, stack: ExitStack) -> psycopg.Connection:
+        opened = driver_connection(self._database_url)
+        connection = await asyncio.to_thread(stack.enter_context, opened)
+        if not await asyncio.to_thread(try_lock, connection, ROLE, self.origin.tenant, SOURCE):
+            raise BusyError("another process polls this feed")
+        return connection
+
+    async def _poll(self, stop: asyncio.Event) -> RunSummary:
+        run_id = await asyncio.to_thread(runs.begin, self._engine, self.origin)
+        self._retry_after = None
+        try:
+            await self._read_feed(run_id, stop)
+        except FeedError as error:
+            self._retry_after = error.retry_after
+            await asyncio.to_thread(runs.fail, self._engine, run_id, error.code)
+        except BaseException as error:
+            with suppress(RetryLater):
+                runs.fail(self._engine, run_id, _reason(error))
+            raise
+        summary = await asyncio.to_thread(runs.get, self._engine, run_id)
+        _report(summary)
+        return summary
+
+    async def _read_feed(self, run_id: int, stop: asyncio.Event) -> None:
+        now = self._now()
+        position = await asyncio.to_thread(self._position)
+        options = query.options(self._settings, position, now)
+        progress = query.Progress(self._settings, position, now)
+        read, same, errors = 0, 0, False
+        page = await self._fetch(options, 0, None, stop)
+        while True:
+            read += len(page.records)
+            following = await self._fetch(options, read, page.following, stop) if page.records else page
+            same = same + 1 if following.records and following.digest == page.digest else 0
+            if same == _SAME_PAGES:
+                raise FeedError(PAGING_IGNORED)
+            is_last = not following.records
+            progress.add(page.records)
+            answers = await asyncio.to_thread(self._take, run_id, page, progress, is_last, errors)
+            errors = errors or any(answer.status is Status.ERROR for answer in answers)
+            if is_last:
+                return
+            page = following
+
+    async def _fetch(self, options: dict[str, str], read: int, link: str | None, stop: asyncio.Event) -> Page:
+        """Fetch the page that the server named, or the one behind the ``read`` records read so far."""
+        text = link or query.query_string(options, self._settings.page_size, read)
+        return await _unless(stop, self._client.page(text))
+
+    def _position(self) -> query.Position | None:
+        with database_trouble(), self._engine.connect() as connection:
+            return cursors.position(connection, self.origin, query.cursor_name(self._settings.release))
+
+    def _take(
+        self, run_id: int, page: Page, progress: query.Progress, is_last: bool, had_errors: bool
+    ) -> list[Answer]:
+        def also(connection: Connection, answers: Sequence[Answer]) -> None:
+            counts = tally(answers)
+            if page.records:
+                runs.progress(connection, run_id, counts)
+            if is_last:
+                self._finish(connection, run_id, progress, had_errors or counts.errors > 0)
+
+        recorded_at = _utc_now()
+        candidates = [to_candidate(record, self._rules, recorded_at) for record in page.records]
+        return self._intake.take(self.origin, candidates, also)
+
+    def _finish(
+        self, connection: Connection, run_id: int, progress: query.Progress, had_errors: bool
+    ) -> None:
+        """Move the cursor, but never past a record that ended as an error."""
+        name = query.cursor_name(self._settings.release)
+        position = cursors.position(connection, self.origin, name) if had_errors else progress.position()
+        if position is not None and not had_errors:
+            cursors.move(connection, self.origin, name, position)
+        runs.succeed(connection, run_id, position)
+
+
+async def run_elm_poll(settings: ElmFeedSettings, database_url: str, stop: asyncio.Event) -> None:
+    """Run the role ``elm-poll`` until ``stop`` is set."""
+    async with ElmPoll(settings, database_url) as poll:
+        await poll.run(stop)
+
+
+async def _unless(stop: asyncio.Event, fetching: Awaitable[Page]) -> Page:
+    """Return what ``fetching`` gives, or give it up when ``stop`` is set.
+
+    Raises:
+        FeedError: ``stop`` was set first.
+    """
+    fetch = asyncio.ensure_future(fetching)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({fetch, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not fetch.done():
+            raise FeedError(STOPPED)
+        return fetch.result()
+    finally:
+        stopping.cancel()
+        fetch.cancel()
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), max(0.0, seconds))
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RetryLater):
+        return DATABASE
+    return STOPPED if isinstance(error, asyncio.CancelledError) else type(error).__name__
+
+
+def _report(summary: RunSummary) -> None:
+    counts = {name: value for name, value in summary.counts._asdict().items() if value}
+    log = _log.info if summary.state is RunState.SUCCEEDED else _log.warning
+    log("elm_poll_done", run=summary.run_id, state=summary.state, reason=summary.reason, **counts)

@@ -1,0 +1,371 @@
+"""The one way in: a batch of records, whatever their source, in one PostgreSQL transaction.
+
+Each record is compared with the one kept for (tenant, source, kind, id); what changed is stored, its events
+go to the outbox, and the caller's own writes (a cursor, a run, an idempotency key) commit with it. All SQL
+is in bulk. Why it is right with many writers is told in ``docs/decisions/0004-outbox-intake.md``.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import psycopg
+import structlog
+from sqlalchemy import Connection, Engine
+
+from infra.db.connect import database_trouble, raw
+from producers import invalid, outbox
+from producers.candidates import (
+    Answer,
+    Candidate,
+    Invalid,
+    Origin,
+    SourceRecord,
+    State,
+    Status,
+    Valid,
+    Verdict,
+    canonical,
+    changes,
+    decide,
+    digest_of,
+)
+from schemas.ids import deterministic_id
+from schemas.version import Version
+
+_log = structlog.get_logger()
+
+_CHANGES = (Status.NEW, Status.UPDATED)
+Key = tuple[str, str]
+"""Kind and id of a record."""
+Also = Callable[[Connection, Sequence[Answer]], None]
+"""What else is written in the transaction, knowing the answers."""
+
+_ATTEMPTS = 5
+_COLLISIONS = (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure)
+# What can be wrong with the values of a single record, found only by encoding or storing it.
+_RECORD_FAULTS = (
+    psycopg.DataError,
+    psycopg.IntegrityError,
+    psycopg.errors.ProgramLimitExceeded,
+    msgspec.MsgspecError,
+    UnicodeEncodeError,
+    OverflowError,
+)
+NOTIFY_INTERVAL = 0.02
+"""Seconds between two wake-up calls of one process; the relay looks again after longer than that."""
+
+_READ = """
+    SELECT k.n::int4, r.revision, r.version_time, r.version_sequence, r.digest, r.replaced, {content}
+    FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS k(kind, record_id, n)
+    CROSS JOIN LATERAL (
+        SELECT * FROM source_records s
+        WHERE s.tenant = %s AND s.source = %s AND s.kind = k.kind AND s.record_id = k.record_id LIMIT 1
+    ) AS r
+"""
+_READ_STATE = _READ.format(content="NULL::text")
+_READ_CONTENT = _READ.format(content="r.content::text")
+_ROWS = """
+    INSERT INTO source_records AS s
+        (tenant, source, kind, record_id, revision, version_time, version_sequence, digest, replaced,
+         content, first_seen, changed_at)
+    SELECT %s, %s, k.kind, k.record_id, k.revision, k.version_time, k.version_sequence, k.digest,
+           k.replaced, k.content::jsonb, now(), now()
+    FROM unnest(%b::text[], %b::text[], %b::int4[], %b::timestamptz[], %b::int8[], %b::bytea[], %b::bytea[],
+        %b::text[]) WITH ORDINALITY
+        AS k(kind, record_id, revision, version_time, version_sequence, digest, replaced, content, n)
+    ORDER BY k.n
+    ON CONFLICT (tenant, source, kind, record_id) DO UPDATE SET
+"""
+# Inserts what is missing and locks what is there, in one pass in the order given: rows that conflict are
+# locked although the condition keeps them as they are.
+_INSERT_OR_LOCK = _ROWS + "digest = s.digest WHERE false RETURNING s.kind, s.record_id"
+# The rows are there and locked; going by the key needs no plan that could turn out a scan of the table.
+_UPDATE = (
+    _ROWS
+    + """
+    revision = excluded.revision, version_time = excluded.version_time,
+    version_sequence = excluded.version_sequence, digest = excluded.digest, replaced = excluded.replaced,
+    content = excluded.content,
+    changed_at = CASE WHEN s.revision = excluded.revision THEN s.changed_at ELSE excluded.changed_at END
+"""
+)
+
+
+def nothing(connection: Connection, answers: Sequence[Answer]) -> None:
+    """Write nothing else."""
+
+
+class _Item(NamedTuple):
+    """One record of a candidate, ready to be compared."""
+
+    place: int
+    order: int
+    is_answer: bool
+    record: SourceRecord
+    digest: bytes
+    content: str
+
+
+@dataclass(slots=True)
+class _Outcome:
+    """What is known about the batch so far, by place of the candidates."""
+
+    answers: dict[int, tuple[_Item, Verdict, State | None]] = field(default_factory=dict)
+    """Item that gives the answer, what was decided, and the state before."""
+    events: list[tuple[_Item, int]] = field(default_factory=list)
+    """Items that changed, with the revision they became."""
+    stored: dict[Key, tuple[_Item, State]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Intake:
+    """Takes batches in. One object serves all threads of a process.
+
+    Attributes:
+        engine: from `infra.db.connect.engine`.
+    """
+
+    engine: Engine
+    _notified: float = 0.0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, origin: Origin, candidates: Sequence[Candidate], also: Also = nothing) -> list[Answer]:
+        """Handle ``candidates`` in order in one transaction, and answer each in that order.
+
+        Args:
+            origin: the tenant and source that all of them come from.
+            candidates: up to some thousands of records; an id may come several times.
+            also: called with the open transaction and the answers before the commit; it may run again
+                when the transaction has to be repeated.
+
+        Raises:
+            RetryLater: the database is away; nothing of the batch was stored.
+        """
+        with database_trouble():
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    return self._take(origin, candidates, also)
+                except _COLLISIONS:
+                    if attempt == _ATTEMPTS:
+                        raise
+                    _log.info("intake_repeated", source=origin.source, attempt=attempt)
+        raise AssertionError("unreachable")
+
+    def _take(self, origin: Origin, candidates: Sequence[Candidate], also: Also) -> list[Answer]:
+        try:
+            return self._commit(origin, candidates, also, _take_batch)
+        except _RECORD_FAULTS as error:
+            _log.warning(
+                "intake_batch_split", source=origin.source, fault=_fault(error), size=len(candidates)
+            )
+        return self._commit(origin, candidates, also, _take_halves)
+
+    def _commit(
+        self,
+        origin: Origin,
+        candidates: Sequence[Candidate],
+        also: Also,
+        take: Callable[[Connection, Origin, Sequence[Candidate]], list[Answer]],
+    ) -> list[Answer]:
+        with self.engine.connect() as connection:
+            with connection.begin():
+                answers = take(connection, origin, candidates)
+                also(connection, answers)
+            if any(answer.events for answer in answers) and self._may_notify():
+                with connection.begin():
+                    outbox.notify(raw(connection))
+        return answers
+
+    def _may_notify(self) -> bool:
+        """Tell whether the last wake-up call is long enough ago.
+
+        Calls are made after the commit: inside the transaction they would make commits wait in line.
+        """
+        with self._lock:
+            now = time.monotonic()
+            if now - self._notified < NOTIFY_INTERVAL:
+                return False
+            self._notified = now
+            return True
+
+
+def _take_halves(connection: Connection, origin: Origin, candidates: Sequence[Candidate]) -> list[Answer]:
+    """Take the batch in parts, each undone alone, so that only the record at fault ends as an ERROR."""
+    try:
+        with connection.begin_nested():
+            return _take_batch(connection, origin, candidates)
+    except _RECORD_FAULTS as error:
+        if len(candidates) == 1:
+            return [_error(candidates[0], _fault(error))]
+    middle = len(candidates) // 2
+    halves = (candidates[:middle], candidates[middle:])
+    return [answer for half in halves for answer in _take_halves(connection, origin, half)]
+
+
+def _take_batch(connection: Connection, origin: Origin, candidates: Sequence[Candidate]) -> list[Answer]:
+    driver, outcome = raw(connection), _Outcome()
+    groups = _items_by_key(candidates)
+    settled = _settle(groups, _read(driver, origin, list(groups), _READ_STATE), outcome)
+    open_keys = sorted(key for key in groups if key not in settled)
+    if open_keys:
+        _change(driver, origin, {key: groups[key] for key in open_keys}, outcome)
+    counts = _write_events(driver, origin, outcome)
+    changed = {
+        (item.record.kind, item.record.record_id): place
+        for place, (item, verdict, _) in sorted(outcome.answers.items())
+        if verdict.status in _CHANGES
+    }
+    invalid.solve(driver, origin, list(changed))
+    known = invalid.keep(driver, origin, candidates, changed)
+    return [_answer(place, each, outcome, counts, known) for place, each in enumerate(candidates)]
+
+
+def _answer(
+    place: int, candidate: Candidate, outcome: _Outcome, counts: dict[int, int], known: set[int]
+) -> Answer:
+    if isinstance(candidate, Valid):
+        item, verdict, before = outcome.answers[place]
+        old = before.content if before and verdict.status is Status.UPDATED else None
+        return Answer(
+            item.record.kind,
+            item.record.record_id,
+            verdict.status,
+            changes=None if old is None else changes(old, item.record.content),
+            reason=verdict.reason,
+            events=counts.get(place, 0),
+        )
+    kind, name, reason = candidate.kind, candidate.record_id, candidate.reason
+    if isinstance(candidate, Invalid):
+        return Answer(kind, name, Status.INVALID, field=candidate.field, reason=reason, known=place in known)
+    return Answer(kind, name, Status.SKIPPED, reason=reason)
+
+
+def _error(candidate: Candidate, fault: str) -> Answer:
+    about = candidate.records[-1] if isinstance(candidate, Valid) else candidate
+    return Answer(about.kind, about.record_id, Status.ERROR, reason=fault)
+
+
+def _fault(error: Exception) -> str:
+    """Name an error without its text, which may hold values of the record."""
+    return getattr(error, "sqlstate", None) or type(error).__name__
+
+
+def _items_by_key(candidates: Sequence[Candidate]) -> dict[Key, list[_Item]]:
+    groups: dict[Key, list[_Item]] = {}
+    for place, candidate in enumerate(candidates):
+        if isinstance(candidate, Valid):
+            last = len(candidate.records) - 1
+            for order, record in enumerate(candidate.records):
+                content = canonical(record.content)
+                item = _Item(place, order, order == last, record, digest_of(content), content)
+                groups.setdefault((record.kind, record.record_id), []).append(item)
+    return groups
+
+
+def _settle(groups: dict[Key, list[_Item]], kept: dict[Key, State], outcome: _Outcome) -> set[Key]:
+    """Answer what leaves its record as it is; versions only grow, so this needs no lock."""
+    settled = set()
+    for key, state in kept.items():
+        verdicts = [decide(state, item.record.version, item.digest, item.content) for item in groups[key]]
+        if all(verdict.state is state for verdict in verdicts):
+            settled.add(key)
+            for item, verdict in zip(groups[key], verdicts, strict=True):
+                _note(outcome, item, verdict)
+    return settled
+
+
+def _change(
+    driver: psycopg.Connection, origin: Origin, groups: dict[Key, list[_Item]], outcome: _Outcome
+) -> None:
+    """Insert or lock the records in the order of their keys, compare anew, and store what changed."""
+    first = [(items[0], _first_state(items[0])) for items in groups.values()]
+    inserted = _insert_or_lock(driver, origin, first)
+    there = [key for key in groups if key not in inserted]
+    kept = _read(driver, origin, there, _READ_CONTENT)
+    for key, items in groups.items():
+        before = kept.get(key)
+        after = _fold(before, items, outcome)
+        if after != (before or _first_state(items[0])):
+            outcome.stored[key] = (items[-1], after)
+    if outcome.stored:
+        _execute_rows(driver, origin, _UPDATE, list(outcome.stored.values()))
+
+
+def _fold(state: State | None, items: list[_Item], outcome: _Outcome) -> State:
+    """Apply ``items`` one after the other, each seeing what the one before it left."""
+    for item in items:
+        verdict = decide(state, item.record.version, item.digest, item.content)
+        _note(outcome, item, verdict, state)
+        state = verdict.state
+    if state is None:
+        raise AssertionError("a key without items")
+    return state
+
+
+def _note(outcome: _Outcome, item: _Item, verdict: Verdict, before: State | None = None) -> None:
+    if verdict.status in _CHANGES:
+        outcome.events.append((item, verdict.state.revision))
+    if item.is_answer:
+        outcome.answers[item.place] = (item, verdict, before)
+
+
+def _first_state(item: _Item) -> State:
+    return State(1, item.record.version, item.digest, b"", item.content)
+
+
+def _read(driver: psycopg.Connection, origin: Origin, keys: list[Key], query: str) -> dict[Key, State]:
+    if not keys:
+        return {}
+    arguments = [[kind for kind, _ in keys], [name for _, name in keys], origin.tenant, origin.source]
+    with driver.cursor(binary=True) as cursor:
+        cursor.execute(query, arguments, prepare=True)
+        return {
+            keys[n - 1]: State(revision, Version(moment, sequence), digest, replaced, content)
+            for n, revision, moment, sequence, digest, replaced, content in cursor
+        }
+
+
+def _insert_or_lock(driver: psycopg.Connection, origin: Origin, rows: list[tuple[_Item, State]]) -> set[Key]:
+    return set(_execute_rows(driver, origin, _INSERT_OR_LOCK, rows).fetchall())
+
+
+def _execute_rows(
+    driver: psycopg.Connection, origin: Origin, query: str, rows: list[tuple[_Item, State]]
+) -> psycopg.Cursor:
+    columns = [
+        [item.record.kind for item, _ in rows],
+        [item.record.record_id for item, _ in rows],
+        [state.revision for _, state in rows],
+        [state.version.time for _, state in rows],
+        [state.version.sequence for _, state in rows],
+        [state.digest for _, state in rows],
+        [state.replaced for _, state in rows],
+        [state.content for _, state in rows],
+    ]
+    return driver.execute(query, [origin.tenant, origin.source, *columns], prepare=True)
+
+
+def _write_events(driver: psycopg.Connection, origin: Origin, outcome: _Outcome) -> dict[int, int]:
+    """Write the events in the order of the candidates; return how many by place."""
+    counts: dict[int, int] = {}
+    events: list[outbox.Event] = []
+    source = f"rosterhub/intake/{origin.source}"
+    for item, revision in sorted(outcome.events, key=_in_order):
+        record, version = item.record, item.record.version
+        counts[item.place] = counts.get(item.place, 0) + len(record.events)
+        change = f"{revision} {version.time.isoformat()} {version.sequence} {item.digest.hex()}"
+        own = (origin.tenant, origin.source, record.kind, record.record_id, change)
+        for number, output in enumerate(record.events):
+            event_id = deterministic_id(output.topic.name, str(number), *own)
+            events.append(outbox.Event(output, event_id, source))
+    if events:
+        outbox.write(driver, events)
+    return counts
+
+
+def _in_order(entry: tuple[_Item, int]) -> tuple[int, int]:
+    return entry[0].place, entry[0].order

@@ -1,0 +1,350 @@
+"""Topics, events, worker processes and the exact oracle of the tests of the engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from infra.codec import Codec, schema_text
+from infra.engine.store import Store
+from infra.registry import Registry
+from schemas.topics import DEAD_LETTERS, Record, Topic, changelog
+from tests.faults import counting
+
+PARTITIONS = 6
+
+
+@dataclass
+class World:
+    """One test's topics on one cluster.
+
+    Args:
+        kafka: Bootstrap servers.
+        registry: URL of the schema registry.
+        prefix: Of the topics, groups and transactional ids.
+        folder: For state folders and logs.
+        replication: Replication factor of the topics.
+    """
+
+    kafka: str
+    registry: str
+    prefix: str
+    folder: Path
+    replication: int = 1
+    sent: Counter[tuple[str, str]] = field(default_factory=Counter)
+    topic_config: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.admin = AdminClient({"bootstrap.servers": self.kafka})
+        self.codec = Codec(Registry(self.registry))
+        self.producer = Producer(
+            {
+                "bootstrap.servers": self.kafka,
+                "partitioner": "murmur2_random",
+                "enable.idempotence": True,
+                "linger.ms": 5,
+            }
+        )
+
+    @property
+    def output(self) -> Topic:
+        return counting.output(self.prefix)
+
+    @property
+    def dead_letters(self) -> Topic:
+        return DEAD_LETTERS.prefixed(self.prefix)
+
+    @property
+    def changelog(self) -> Topic:
+        return changelog(counting.NAME).prefixed(self.prefix)
+
+    @property
+    def group(self) -> str:
+        return self.prefix + counting.NAME
+
+    def create(self) -> World:
+        """Make all topics of the counting stage and register their schemas."""
+        topics = [*counting.inputs(self.prefix), self.output, self.dead_letters]
+        for topic in topics:
+            self.codec.registry.register(topic.subject, schema_text(topic))
+        self.make(*(topic.name for topic in topics))
+        self.make(self.changelog.name, config={"cleanup.policy": "compact", **self.topic_config})
+        return self
+
+    def make(self, *names: str, config: dict[str, str] | None = None, partitions: int = PARTITIONS) -> None:
+        new = [NewTopic(name, partitions, self.replication, config=config or {}) for name in names]
+        for future in self.admin.create_topics(new, operation_timeout=20).values():
+            future.result(30)
+
+    def send(self, topic: Topic, record: Record) -> None:
+        value = self.codec.encode(topic, record)
+        while True:
+            try:
+                self.producer.produce(topic.name, value, record.key.encode())
+                return
+            except BufferError:
+                self.producer.poll(0.1)
+
+    def load(self, events: int, people: int, seed: int) -> None:
+        """Send seeded events, half of them people and half enrolments, over so many people."""
+        chance = random.Random(seed)
+        topics = counting.inputs(self.prefix)
+        for _ in range(events):
+            which, number = chance.randrange(2), chance.randrange(people)
+            record = (counting.person, counting.enrolment)[which](number)
+            self.sent["people" if which == 0 else "enrolments", str(record.person_id)] += 1
+            self.send(topics[which], record)
+        assert self.producer.flush(60) == 0
+
+    # Worker processes
+
+    @contextmanager
+    def worker(self, slot: str = "0", **options: Any) -> Iterator[WorkerProcess]:
+        process = self.start(slot, **options)
+        try:
+            yield process
+        finally:
+            process.kill()
+
+    def start(self, slot: str = "0", **options: Any) -> WorkerProcess:
+        settings = {
+            "kafka": self.kafka,
+            "registry": self.registry,
+            "prefix": self.prefix,
+            "slot": slot,
+            "folder": str(self.folder / "state"),
+            **options,
+        }
+        return WorkerProcess(settings, self.folder / f"worker-{slot}.log")
+
+    # What came of it
+
+    def lag(self, prefix: str | None = None) -> dict[tuple[str, int], int]:
+        """Return what the group has not committed yet, by partition; a partition without offset counts -1."""
+        offsets = self.offsets(self.group if prefix is None else prefix + counting.NAME)
+        ends = self.ends([topic.name for topic in counting.inputs(self.prefix)])
+        return {
+            place: end - offsets[place] if place in offsets else -1
+            for place, end in ends.items()
+            if offsets.get(place) != end
+        }
+
+    def offsets(self, group: str) -> dict[tuple[str, int], int]:
+        """Return the committed offsets of ``group``; none while its coordinator is not ready."""
+        try:
+            asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+            found = asked[group].result(20).topic_partitions or []
+        except KafkaException:
+            return {}
+        return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+    def has_members(self) -> bool:
+        """Tell whether anybody is in the group of the stage."""
+        found = self.admin.describe_consumer_groups([self.group])[self.group].result(20)
+        return bool(found.members)
+
+    def ends(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+        return ends(self.kafka, topics)
+
+    def wait_until_drained(self, seconds: float = 60, prefix: str | None = None) -> None:
+        wait_for(lambda: not self.lag(prefix), seconds, lambda: f"lag {self.lag(prefix)}")
+
+    def read(self, topic: str, *, committed: bool = True) -> list[Message]:
+        return read_all(self.kafka, topic, committed=committed)
+
+    def records(self, topic: Topic) -> list[Any]:
+        return [self.codec.decode(topic, message.value()) for message in self.read(topic.name)]
+
+    def table(self, topic: Topic | None = None) -> dict[str, Any]:
+        """Return the table that the committed changelog stands for."""
+        entries: dict[str, bytes] = {}
+        for message in self.read((topic or self.changelog).name):
+            key = (message.key() or b"").decode()
+            value = message.value()
+            if value is None:
+                entries.pop(key, None)
+            else:
+                entries[key] = value
+        return {
+            key: msgspec.msgpack.decode(value) for key, value in entries.items() if not key.startswith("\0")
+        }
+
+    def assert_exact(self) -> None:
+        """Compare outputs and table with the events that were sent."""
+        assert_results(self.records(self.output), self.sent)
+        assert self.table() == expected_table(self.sent)
+
+    def stored(self, slot: str = "0") -> dict[str, Any]:
+        """Return the tables on the disk of a worker that has ended."""
+        store = Store(self.folder / "state" / f"{counting.NAME}.{slot}")
+        try:
+            rows = [row for number in range(PARTITIONS) for row in store.rows(number, b"")]
+        finally:
+            store.close()
+        return {
+            key.decode(): msgspec.msgpack.decode(value) for key, value in rows if not key.startswith(b"\0")
+        }
+
+    def aborted(self) -> int:
+        """Return how many records were written to output and changelog by transactions that were aborted."""
+        names = (self.output.name, self.changelog.name)
+        return sum(len(self.read(name, committed=False)) - len(self.read(name)) for name in names)
+
+
+class WorkerProcess:
+    """A worker in a process of its own: `python -m tests.faults.worker`."""
+
+    def __init__(self, settings: dict[str, Any], log: Path) -> None:
+        self.log = log
+        environ = {**os.environ, **settings.pop("environ", {})}
+        self._port_file = log.with_suffix(".port")
+        self._port_file.unlink(missing_ok=True)
+        settings["port_file"] = str(self._port_file)
+        command = [sys.executable, "-m", "tests.faults.worker", json.dumps(settings)]
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
+
+    def status(self) -> dict[str, Any]:
+        """Return `/status`; empty while nobody answers."""
+        try:
+            port = int(self._port_file.read_text())
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=2) as answer:
+                found: dict[str, Any] = json.load(answer)
+                return found
+        except (OSError, ValueError):
+            return {}
+
+    def call(self, path: str, data: bytes | None = None) -> tuple[int, str]:
+        port = int(self._port_file.read_text())
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", data, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def wait_ready(self, seconds: float = 30) -> None:
+        wait_for(lambda: bool(self.status().get("ready")), seconds, lambda: self.tail())
+
+    def partitions(self) -> set[int]:
+        return {entry["partition"] for entry in self.status().get("partitions", ())}
+
+    def tail(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:]
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, seconds: float = 15) -> int:
+        """Ask it to end and return its exit code."""
+        self.process.terminate()
+        return self.process.wait(seconds)
+
+
+def ends(kafka: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """Return the high watermarks of all partitions of ``topics``."""
+    consumer = Consumer(
+        {"bootstrap.servers": kafka, "group.id": "unused", "isolation.level": "read_uncommitted"}
+    )
+    try:
+        return {
+            (topic, number): consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
+            for topic in topics
+            for number in consumer.list_topics(topic, timeout=20).topics[topic].partitions
+        }
+    finally:
+        consumer.close()
+
+
+def read_all(kafka: str, topic: str, *, committed: bool = True) -> list[Message]:
+    """Read a topic from the beginning to the end that it has now, in the order of each partition."""
+    left = {number: end for (_, number), end in ends(kafka, [topic]).items() if end > 0}
+    consumer = Consumer(
+        {
+            "bootstrap.servers": kafka,
+            "group.id": "unused",
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "fetch.wait.max.ms": 20,
+        }
+    )
+    found: list[Message] = []
+    deadline = time.monotonic() + 90
+    try:
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in left])
+        while left:
+            assert time.monotonic() < deadline, f"{topic} cannot be read to its end: {left}"
+            for message in consumer.consume(10_000, 0.2):
+                error, number, offset = message.error(), message.partition(), message.offset()
+                assert number is not None
+                assert offset is not None
+                if error is None:
+                    found.append(message)
+                elif error.code() == KafkaError._PARTITION_EOF and offset >= left.get(number, 0):
+                    left.pop(number, None)
+    finally:
+        consumer.close()
+    return found
+
+
+def wait_for(condition: Callable[[], bool], seconds: float, why: Callable[[], object] = str) -> None:
+    """Ask until the condition holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not in {seconds} s: {why()}"
+        time.sleep(0.05)
+
+
+def assert_results(results: Sequence[Any], sent: Counter[tuple[str, str]]) -> None:
+    """Every person's results must count 1, 2, 3 ... up to the number of events sent, in this order."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for one in results:
+        kind = one.command_id.split("-")[0]
+        found.setdefault((kind, one.person_id), []).append(one.generation)
+    wrong = {
+        place: (counts, sent[place])
+        for place, counts in found.items()
+        if counts != list(range(1, sent[place] + 1))
+    }
+    assert not wrong, dict(list(wrong.items())[:5])
+    assert found.keys() == {place for place, count in sent.items() if count}
+
+
+def expected_table(sent: Counter[tuple[str, str]]) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for (kind, person), count in sent.items():
+        table[f"count|{kind}|{counting.TENANT}|{person}"] = {"events": count}
+        if count % 2:
+            table[f"odd|{kind}|{counting.TENANT}|{person}"] = {"events": count}
+    return table
