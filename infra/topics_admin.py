@@ -53,8 +53,8 @@ def diff(
     Raises:
         RetryLater: the brokers or the registry do not answer.
     """
-    admin = AdminClient(kafka)
-    return _topic_differences(admin, topics, partitions) + _subject_differences(registry, topics)
+    with AdminClient(kafka) as admin:
+        return _topic_differences(admin, topics, partitions) + _subject_differences(registry, topics)
 
 
 def apply(
@@ -75,10 +75,11 @@ def apply(
     blocking = [f"{item.subject}: {item.what}" for item in found if item.blocking]
     if blocking:
         raise HubError("; ".join(blocking))
-    admin = AdminClient(kafka)
-    existing = _existing(admin)
-    _create(admin, [topic for topic in topics if topic.name not in existing], partitions, replication_factor)
-    _configure(admin, topics)
+    with AdminClient(kafka) as admin:  # closed here: its own thread must not be the one to end it
+        existing = _existing(admin)
+        missing = [topic for topic in topics if topic.name not in existing]
+        _create(admin, missing, partitions, replication_factor)
+        _configure(admin, topics)
     for topic in topics:
         if topic.schema is not None:
             registry.register(topic.subject, schema_text(topic))

@@ -70,22 +70,26 @@ _READ_STATE = _READ.format(content="NULL::text")
 _READ_CONTENT = _READ.format(content="r.content::text")
 _ROWS = """
     INSERT INTO source_records AS s
-        (tenant, source, kind, record_id, revision, version_time, version_sequence, digest, replaced,
-         content, first_seen, changed_at)
-    SELECT %s, %s, k.kind, k.record_id, k.revision, k.version_time, k.version_sequence, k.digest,
-           k.replaced, k.content::jsonb, now(), now()
-    FROM unnest(%b::text[], %b::text[], %b::int4[], %b::timestamptz[], %b::int8[], %b::bytea[], %b::bytea[],
-        %b::text[]) WITH ORDINALITY
-        AS k(kind, record_id, revision, version_time, version_sequence, digest, replaced, content, n)
+        (tenant, source, kind, record_id, revision, replaced, version_time, version_sequence, digest, content,
+         first_seen, changed_at)
+    SELECT %s, %s, k.kind, k.record_id, {marks}, k.version_time, k.version_sequence, k.digest,
+           k.content::jsonb, now(), now()
+    FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::int8[], %b::bytea[], %b::text[]{arrays})
+        WITH ORDINALITY AS k(kind, record_id, version_time, version_sequence, digest, content{names}, n)
     ORDER BY k.n
     ON CONFLICT (tenant, source, kind, record_id) DO UPDATE SET
 """
 # Inserts what is missing and locks what is there, in one pass in the order given: rows that conflict are
 # locked although the condition keeps them as they are.
-_INSERT_OR_LOCK = _ROWS + "digest = s.digest WHERE false RETURNING s.kind, s.record_id"
+_INSERT_OR_LOCK = (
+    _ROWS.format(marks="1, ''", arrays="", names="")
+    + "digest = s.digest WHERE false RETURNING s.kind, s.record_id"
+)
 # The rows are there and locked; going by the key needs no plan that could turn out a scan of the table.
 _UPDATE = (
-    _ROWS
+    _ROWS.format(
+        marks="k.revision, k.replaced", arrays=", %b::int4[], %b::bytea[]", names=", revision, replaced"
+    )
     + """
     revision = excluded.revision, version_time = excluded.version_time,
     version_sequence = excluded.version_sequence, digest = excluded.digest, replaced = excluded.replaced,
@@ -118,7 +122,6 @@ class _Outcome:
     """Item that gives the answer, what was decided, and the state before."""
     events: list[tuple[_Item, int]] = field(default_factory=list)
     """Items that changed, with the revision they became."""
-    stored: dict[Key, tuple[_Item, State]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -282,17 +285,17 @@ def _change(
     driver: psycopg.Connection, origin: Origin, groups: dict[Key, list[_Item]], outcome: _Outcome
 ) -> None:
     """Insert or lock the records in the order of their keys, compare anew, and store what changed."""
-    first = [(items[0], _first_state(items[0])) for items in groups.values()]
-    inserted = _insert_or_lock(driver, origin, first)
+    inserted = _insert_or_lock(driver, origin, [items[0] for items in groups.values()])
     there = [key for key in groups if key not in inserted]
     kept = _read(driver, origin, there, _READ_CONTENT)
+    changed: dict[Key, State] = {}
     for key, items in groups.items():
         before = kept.get(key)
         after = _fold(before, items, outcome)
         if after != (before or _first_state(items[0])):
-            outcome.stored[key] = (items[-1], after)
-    if outcome.stored:
-        _execute_rows(driver, origin, _UPDATE, list(outcome.stored.values()))
+            changed[key] = after
+    if changed:
+        _update(driver, origin, changed)
 
 
 def _fold(state: State | None, items: list[_Item], outcome: _Outcome) -> State:
@@ -329,24 +332,33 @@ def _read(driver: psycopg.Connection, origin: Origin, keys: list[Key], query: st
         }
 
 
-def _insert_or_lock(driver: psycopg.Connection, origin: Origin, rows: list[tuple[_Item, State]]) -> set[Key]:
-    return set(_execute_rows(driver, origin, _INSERT_OR_LOCK, rows).fetchall())
-
-
-def _execute_rows(
-    driver: psycopg.Connection, origin: Origin, query: str, rows: list[tuple[_Item, State]]
-) -> psycopg.Cursor:
+def _insert_or_lock(driver: psycopg.Connection, origin: Origin, first: list[_Item]) -> set[Key]:
+    """Insert the records that are not there, lock the others; return the keys of those inserted."""
     columns = [
-        [item.record.kind for item, _ in rows],
-        [item.record.record_id for item, _ in rows],
-        [state.revision for _, state in rows],
-        [state.version.time for _, state in rows],
-        [state.version.sequence for _, state in rows],
-        [state.digest for _, state in rows],
-        [state.replaced for _, state in rows],
-        [state.content for _, state in rows],
+        [item.record.kind for item in first],
+        [item.record.record_id for item in first],
+        [item.record.version.time for item in first],
+        [item.record.version.sequence for item in first],
+        [item.digest for item in first],
+        [item.content for item in first],
     ]
-    return driver.execute(query, [origin.tenant, origin.source, *columns], prepare=True)
+    found = driver.execute(_INSERT_OR_LOCK, [origin.tenant, origin.source, *columns], prepare=True)
+    return set(found.fetchall())
+
+
+def _update(driver: psycopg.Connection, origin: Origin, states: dict[Key, State]) -> None:
+    kept = states.values()
+    columns = [
+        [kind for kind, _ in states],
+        [name for _, name in states],
+        [state.version.time for state in kept],
+        [state.version.sequence for state in kept],
+        [state.digest for state in kept],
+        [state.content for state in kept],
+        [state.revision for state in kept],
+        [state.replaced for state in kept],
+    ]
+    driver.execute(_UPDATE, [origin.tenant, origin.source, *columns], prepare=True)
 
 
 def _write_events(driver: psycopg.Connection, origin: Origin, outcome: _Outcome) -> dict[int, int]:

@@ -1,14 +1,14 @@
 """Enrolment commands: enrol, suspend and re-activate manual enrolments, keeping their dates."""
 
-from collections.abc import Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from connectors.moodle.client import MoodleClient
 from connectors.moodle.faults import Refused
-from connectors.moodle.form import FRAME, Params
+from connectors.moodle.form import FRAME
 from connectors.moodle_sink.batches import halves, isolate, lanes, together
+from connectors.moodle_sink.members import Members, read_members
 from connectors.moodle_sink.verdicts import Ledger, Verdict, rejected
 from schemas.events import EnrolmentStatus, Role
 from schemas.ids import MoodleCourseId
@@ -16,12 +16,12 @@ from schemas.moodle import Action, EnrolmentWish, MoodleCommand, Outcome
 from schemas.reasons import Reason
 
 ENROL: Final = "enrol_manual_enrol_users"
-ENROLLED: Final = "core_enrol_get_enrolled_users"
 USERS: Final = "core_user_get_users_by_field"
 COURSES: Final = "core_course_get_courses"
 FIELDS: Final = 6
 """Variables of one enrolment; none is ever left out, because Moodle would reset it."""
-COURSES_A_CALL: Final = 10
+COURSES_A_CALL: Final = 5
+"""Courses whose members are read together: at most some 10,000 rows in one answer."""
 
 REFUSALS: Final = {
     "wsusercannotassign": Reason.ROLE_NOT_ASSIGNABLE,
@@ -29,19 +29,6 @@ REFUSALS: Final = {
     "invalidparameter": Reason.INVALID_FIELD,
 }
 """Why Moodle refuses one enrolment; every other code is a plain refusal."""
-
-
-@dataclass(frozen=True, slots=True)
-class Members:
-    """Who is enrolled in a course.
-
-    Attributes:
-        active: those whose enrolment is active now.
-        inactive: those who are suspended, or whose dates do not include the present.
-    """
-
-    active: Set[int]
-    inactive: Set[int]
 
 
 class EnrolmentWriter:
@@ -80,17 +67,13 @@ class EnrolmentWriter:
     async def _look_up_courses(
         self, courses: Sequence[tuple[MoodleCourseId, Sequence[MoodleCommand]]]
     ) -> None:
-        calls = [
-            _enrolled(course_id, which)
-            for course_id, _ in courses
-            for which in ("onlyactive", "onlysuspended")
-        ]
-        answers = await self._moodle.multiplex(calls)
-        for (_, commands), active, inactive in zip(courses, answers[::2], answers[1::2], strict=True):
-            if isinstance(active, Refused) or isinstance(inactive, Refused):
-                self._settle_all(commands, _unreadable(active, inactive))
+        answers = await read_members(self._moodle, [course_id for course_id, _ in courses])
+        for (_, commands), members in zip(courses, answers, strict=True):
+            if isinstance(members, Refused):
+                unknown = members.code == "invalidrecord"
+                reason = Reason.COURSE_NOT_FOUND if unknown else Reason.REFUSED
+                self._settle_all(commands, rejected(reason))
             else:
-                members = Members(_ids(active), _ids(inactive))
                 self._settle_right_ones(commands, members)
 
     def _settle_all(self, commands: Sequence[MoodleCommand], verdict: Verdict) -> None:
@@ -170,18 +153,8 @@ def _wish(command: MoodleCommand) -> EnrolmentWish:
     return command.enrolment
 
 
-def _enrolled(course_id: MoodleCourseId, which: str) -> tuple[str, Params]:
-    options = [{"name": which, "value": "1"}, {"name": "userfields", "value": "id"}]
-    return ENROLLED, {"courseid": course_id, "options": options}
-
-
 def _ids(rows: Sequence[Mapping[str, int]]) -> set[int]:
     return {row["id"] for row in rows}
-
-
-def _unreadable(*answers: object) -> Verdict:
-    codes = {answer.code for answer in answers if isinstance(answer, Refused)}
-    return rejected(Reason.COURSE_NOT_FOUND if codes == {"invalidrecord"} else Reason.REFUSED)
 
 
 def _entry(wish: EnrolmentWish, roles: Mapping[Role, int]) -> dict[str, int]:

@@ -159,10 +159,9 @@ class UserWriter:
             self._owners |= dict.fromkeys(_uniques((command, new)), user_id)
 
     async def _without_taken(self, news: Sequence[New]) -> list[New]:
-        """Settle those whose id, address or username somebody has by now; return the others."""
+        """Settle those whose address or username somebody has by now, perhaps they themselves."""
         emails = {new.fields["email"] for _, new in news}
         values: dict[str, list[str]] = {
-            "idnumber": [new.fields["idnumber"] for _, new in news],
             "email": sorted(emails | {email.lower() for email in emails}),
             "username": [new.fields["username"] for _, new in news],
         }

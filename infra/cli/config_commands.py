@@ -71,7 +71,8 @@ def _passes(name: str, probe: Callable[[Settings], str], settings: Settings) -> 
 
 def _kafka(settings: Settings) -> str:
     try:
-        metadata = AdminClient(kafka_of(settings)).list_topics(timeout=_TIMEOUT)
+        with AdminClient(kafka_of(settings)) as admin:
+            metadata = admin.list_topics(timeout=_TIMEOUT)
     except KafkaException as error:
         raise RetryLater(error.args[0].str()) from None
     return f"answers, {len(metadata.brokers)} broker(s)"

@@ -19,7 +19,7 @@ import pytest
 from infra.engine.watchdog import HUNG_EXIT_CODE
 from infra.settings import GroupProtocol
 from schemas.topics import PEOPLE
-from tests.faults import counting
+from tests.faults import counting, sink_worker
 from tests.faults.worker import FAILED
 from tests.faults.world import World, assert_results, expected_table, wait_for
 
@@ -81,9 +81,7 @@ def _compare_with_undisturbed_run(world: World) -> None:
     """Run the stage over the same events once more, into other topics, and compare table and outputs."""
     calm = World(world.kafka, world.registry, f"{world.prefix}calm.", world.folder / "calm")
     calm.folder.mkdir()
-    calm.make(calm.output.name, calm.dead_letters.name)
-    calm.make(calm.changelog.name, config={"cleanup.policy": "compact"})
-    calm.codec = world.codec
+    calm.create()
     with world.worker("calm", output_prefix=calm.prefix) as worker:
         world.wait_until_drained(60, calm.prefix)
         assert worker.stop() == 0
@@ -115,7 +113,6 @@ def test_workers_join_and_leave_under_load(world: World, chance: random.Random, 
             assert first.stop(10) == 0
             wait_for(lambda: len(second.partitions()) == 6, 30, second.tail)
             world.wait_until_drained(60)
-    world.wait_until_drained(1) if first.process.poll() is None else None
     with world.worker("0", **options):
         world.wait_until_drained(60)
     world.assert_exact()
@@ -205,6 +202,29 @@ def test_deleted_state_is_restored_from_a_compacted_changelog(world: World) -> N
 def _left(world: World) -> int:
     """Return how many records compaction has left in the changelog."""
     return len(world.read(world.changelog.name, committed=False))
+
+
+def test_a_killed_sink_repeats_the_batch_but_not_its_results(world: World, chance: random.Random) -> None:
+    people, notes = PEOPLE.prefixed(world.prefix), world.folder / "notes"
+    for number in range(1_500):
+        world.send(people, counting.person(number))
+    world.producer.flush(10)
+    for _ in range(5):
+        worker = world.start_sink(notes)
+        worker.wait_ready()
+        threading.Event().wait(chance.uniform(0.0, 0.4))
+        worker.kill()
+    worker = world.start_sink(notes)
+    try:
+        group = world.prefix + sink_worker.NAME
+        wait_for(lambda: world.offsets(group) == world.ends([people.name]), 60, worker.tail)
+        assert worker.stop(10) == 0
+    finally:
+        worker.kill()
+    written = notes.read_text().split()
+    assert len(written) > len(set(written)) == 1_500, "some batches were written twice"
+    results = world.records(world.output)
+    assert sorted(result.generation for result in results) == list(range(1_500))
 
 
 def test_a_worker_that_hangs_is_ended_and_the_next_goes_on(world: World) -> None:

@@ -142,6 +142,10 @@ class World:
         }
         return WorkerProcess(settings, self.folder / f"worker-{slot}.log")
 
+    def start_sink(self, notes: Path) -> WorkerProcess:
+        """Start `tests.faults.sink_worker`, which notes what it writes in a file."""
+        return self.start("sink", module="tests.faults.sink_worker", notes=str(notes))
+
     # What came of it
 
     def lag(self, prefix: str | None = None) -> dict[tuple[str, int], int]:
@@ -225,7 +229,8 @@ class WorkerProcess:
         self._port_file = log.with_suffix(".port")
         self._port_file.unlink(missing_ok=True)
         settings["port_file"] = str(self._port_file)
-        command = [sys.executable, "-m", "tests.faults.worker", json.dumps(settings)]
+        module = settings.pop("module", "tests.faults.worker")
+        command = [sys.executable, "-m", module, json.dumps(settings)]
         with log.open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environ)
 

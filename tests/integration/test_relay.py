@@ -232,6 +232,7 @@ def test_a_relay_killed_at_any_moment_loses_nothing_and_keeps_the_order(
     assert set(ids(found)) == stored
     assert_in_order(found, settings)
     assert kills >= 3
+    assert len(found) > len(stored), "no kill came between acknowledgement and removal"
 
 
 def _count(database: str) -> int:

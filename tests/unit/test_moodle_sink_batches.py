@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from connectors.moodle.faults import FormCut, Refused, UnknownOutcome
 from connectors.moodle_sink.batches import isolate, lanes, rival_free, together
-from connectors.moodle_sink.verdicts import winners
+from connectors.moodle_sink.verdicts import Ledger, Verdict, winners
 from infra.errors import RetryLater, Stop
-from schemas.moodle import MoodleCommand
+from schemas.moodle import Action, MoodleCommand, Outcome
+from schemas.reasons import Reason
 from tests.unit.moodle_commands import course, enrolment, person
 
 
@@ -82,6 +83,19 @@ async def test_the_gravest_error_is_told_after_all_have_ended(
         await together(fail(place, error) for place, error in enumerate(errors))
     assert type(caught.value) is gravest
     assert len(ended) == len(errors)
+
+
+def test_what_an_unknown_outcome_may_have_done_is_reported_as_done_when_found() -> None:
+    ledger, (one, other, third) = Ledger(), (person(1), person(2), person(3))
+    with pytest.raises(UnknownOutcome), ledger.doubting([(one, Action.CREATED), (other, Action.CREATED)]):
+        raise UnknownOutcome("a time-out")
+    unchanged = Verdict(outcome=Outcome.UNCHANGED)
+    nothing = Verdict(outcome=Outcome.UNCHANGED, reason=Reason.NOT_ENROLLED)
+    for command, verdict in ((one, unchanged), (other, nothing), (third, unchanged)):
+        ledger.settle(command, verdict)
+    assert ledger.verdict(one) == Verdict(outcome=Outcome.APPLIED, action=Action.CREATED)
+    assert ledger.verdict(other) == nothing
+    assert ledger.verdict(third) == unchanged
 
 
 def test_the_last_command_for_an_entity_wins() -> None:

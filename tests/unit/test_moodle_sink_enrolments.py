@@ -4,15 +4,29 @@ from typing import Any
 
 import pytest
 
+from connectors.moodle.client import Call, MoodleClient
+from connectors.moodle.faults import Refused
 from connectors.moodle_sink.enrolments import ENROL
+from connectors.moodle_sink.members import Members, read_members
 from connectors.moodle_sink.settings import SinkSettings
-from infra.simulators.moodle import MoodleState, Seed, SeedCourse, SeedEnrolment, SeedUser, Settings, seed
+from infra.simulators.moodle import (
+    MoodleState,
+    Seed,
+    SeedCourse,
+    SeedEnrolment,
+    SeedUser,
+    Settings,
+    seed,
+    serve,
+)
+from infra.simulators.moodle.enrolments import unenrol_users
 from infra.simulators.moodle.state import Enrolment
 from infra.simulators.moodle.users import delete_users
 from schemas.events import EnrolmentStatus, Role
+from schemas.ids import MoodleCourseId
 from schemas.moodle import Action, MoodleResult, Outcome
 from schemas.reasons import Reason
-from tests.unit.moodle_commands import MOMENT, bench, enrolment
+from tests.unit.moodle_commands import MOMENT, bench, enrolment, moodle_settings
 
 ACTIVE, SUSPENDED = EnrolmentStatus.ACTIVE, EnrolmentStatus.SUSPENDED
 USERS = range(4, 1004)  # ids that the seeded accounts get
@@ -103,8 +117,42 @@ async def test_unknown_states_of_many_courses_are_looked_up_in_few_calls() -> No
     async with bench(prepare=site(*enrolled, users=400, courses=20)) as b:
         wishes = [enrolment(4 + n, 2 + n % 20) for n in range(400)]
         results = await b.write(*wishes)
-        assert b.called().count("tool_mobile_call_external_functions") == 2
+        assert b.called().count("tool_mobile_call_external_functions") == 4
     assert [result.outcome for result in results] == [Outcome.UNCHANGED] * 200 + [Outcome.APPLIED] * 200
+
+
+@pytest.mark.parametrize("number", [0, 1, 9, 10, 11, 19, 20, 27, 28, 29, 30])
+async def test_a_large_course_is_read_page_by_page(number: int) -> None:
+    enrolled = [SeedEnrolment(4 + n, 2, suspended=n % 3 == 0) for n in range(number)]
+    state = MoodleState(Settings(max_input_vars=1000))
+    site(*enrolled, users=30)(state)
+    async with serve(state) as url, MoodleClient(moodle_settings(url, state)) as moodle:
+        [members, empty, unknown] = await read_members(
+            moodle, [MoodleCourseId(2), MoodleCourseId(3), MoodleCourseId(99_999)], page=10
+        )
+    assert members == Members(
+        {row.userid for row in enrolled if not row.suspended},
+        {row.userid for row in enrolled if row.suspended},
+    )
+    assert empty == Members(set(), set())
+    assert isinstance(unknown, Refused)
+
+
+async def test_somebody_who_leaves_between_two_pages_hides_nobody() -> None:
+    state = MoodleState(Settings(max_input_vars=1000))
+    site(*(SeedEnrolment(4 + n, 2) for n in range(30)), users=30)(state)
+
+    def first_one_leaves(_: Call) -> None:
+        if state.enrolments.count("course", 2) == 30:
+            with state.transaction():
+                unenrol_users(state, {"enrolments": [{"userid": 4, "courseid": 2}]})
+
+    async with (
+        serve(state) as url,
+        MoodleClient(moodle_settings(url, state), first_one_leaves) as moodle,
+    ):
+        [members] = await read_members(moodle, [MoodleCourseId(2)], page=10)
+    assert members == Members(set(range(5, 34)), set())
 
 
 async def test_a_known_state_is_not_looked_up() -> None:
