@@ -20,7 +20,7 @@ from infra.settings import KafkaConfig
 from schemas.topics import Topic
 
 COMPATIBILITY = "FULL_TRANSITIVE"
-_TIMEOUT = 30.0
+_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,6 @@ class MoodleSink:
         outputs: the topic of results, as it is called in the cluster.
     """
 
-    name = "moodle-sink"
-
     def __init__(
         self,
         settings: SinkSettings,
@@ -41,6 +39,7 @@ class MoodleSink:
         *,
         commands: Topic,
         results: Topic,
+        name: str = "moodle-sink",
         on_call: Callable[[Call], None] = lambda _: None,
     ) -> None:
         """Prepare; nothing is connected before `open`.
@@ -50,8 +49,10 @@ class MoodleSink:
             moodle: of the site.
             commands: the input topic, prefixed and of the target.
             results: the output topic, prefixed and of the target.
+            name: of its consumer group; each site has one of its own.
             on_call: told of every request to Moodle when it has ended.
         """
+        self.name = name
         self.input = commands
         self.outputs = (results,)
         self._settings = settings

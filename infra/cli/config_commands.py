@@ -1,7 +1,7 @@
 """`hub config`: what is set, whether it is right, and whether everything answers."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 from sqlalchemy import text
 
 from connectors.moodle.client import MoodleClient
+from connectors.moodle.site import missing_functions
 from connectors.moodle_sink.settings import FUNCTIONS as SINK_FUNCTIONS
 from connectors.moodle_source.reads import FUNCTIONS as SOURCE_FUNCTIONS
 from infra.cli.endpoints import Demo, resolve
@@ -93,19 +94,15 @@ def _database(settings: Settings) -> str:
 
 
 def _moodle(settings: Settings) -> str:
-    info = asyncio.run(_site_info(settings))
-    allowed = {function["name"] for function in info["functions"]}
-    missing = sorted({*SINK_FUNCTIONS, *SOURCE_FUNCTIONS} - allowed)
-    if missing:
-        text = f"the service lacks the functions {', '.join(missing)}"
-        raise HubError(text)
-    return f"answers, Moodle {info.get('release', 'of unknown release')}, all functions allowed"
+    if missing := asyncio.run(_missing_functions(settings)):
+        problem = f"the service lacks the functions {', '.join(missing)}"
+        raise HubError(problem)
+    return "answers, all functions are allowed"
 
 
-async def _site_info(settings: Settings) -> dict[str, list[dict[str, str]]]:
+async def _missing_functions(settings: Settings) -> Sequence[str]:
     async with MoodleClient(moodle_of(settings)) as client:
-        answer: dict[str, list[dict[str, str]]] = await client.call("core_webservice_get_site_info", {})
-        return answer
+        return await missing_functions(client, sorted({*SINK_FUNCTIONS, *SOURCE_FUNCTIONS}))
 
 
 def _elm(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from infra.cli.parts import database_of, kafka_of, stages_of, topics_of
+from infra.cli.parts import database_of, kafka_of, moodle_sink_group, stages_of, topics_of
 from infra.db.connect import database_trouble, engine
 from infra.db.tables import outbox, source_runs
 from infra.errors import RetryLater
@@ -63,7 +63,7 @@ class Watch:
         topics = topics_of(settings)
         self._topics = [topic.name for topic in topics.all()]
         groups = {stage.name: [topic.name for topic in stage.handlers] for stage in stages_of(settings)}
-        groups |= {"moodle-sink": [topics.commands.name], "elm-sink": [topics.callbacks.name]}
+        groups |= {moodle_sink_group(settings): [topics.commands.name], "elm-sink": [topics.callbacks.name]}
         self._groups = {settings.topic_prefix + name: topics for name, topics in groups.items()}
 
     def close(self) -> None:

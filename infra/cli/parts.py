@@ -82,3 +82,8 @@ def feed_of(settings: Settings) -> ElmFeedSettings:
         create_courses=settings.elm_create_courses,
         timeout=settings.elm_timeout,
     )
+
+
+def moodle_sink_group(settings: Settings) -> str:
+    """Return the consumer group of the Moodle sink, without prefix; every Moodle site has its own."""
+    return f"moodle-sink.{settings.moodle_target}"

@@ -14,7 +14,16 @@ from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.sink import MoodleSink
 from connectors.moodle_source.role import run_moodle_source
 from connectors.moodle_source.settings import MoodleSourceSettings
-from infra.cli.parts import database_of, feed_of, kafka_of, moodle_of, registry_of, stages_of, topics_of
+from infra.cli.parts import (
+    database_of,
+    feed_of,
+    kafka_of,
+    moodle_of,
+    moodle_sink_group,
+    registry_of,
+    stages_of,
+    topics_of,
+)
 from infra.codec import Codec
 from infra.engine import EngineConfig, SinkConfig, run_sink, run_stage
 from infra.settings import Settings
@@ -91,6 +100,7 @@ def _moodle_sink(context: Context) -> None:
         moodle_of(settings),
         commands=topics.commands,
         results=topics.results,
+        name=moodle_sink_group(settings),
         on_call=_counting(context),
     )
     run_sink(sink, context.engine, context.stop, SinkConfig(), context.status)

@@ -70,8 +70,13 @@ class Restorer:
         starts = {partition: self._start(partition, ends[partition]) for partition in partitions}
         behind = {partition: end for partition, end in ends.items() if starts[partition] < end}
         count = self._replay(starts, behind) if behind else 0
-        self._status.facts["restore"] = {"partitions": partitions, "records": count, "left": 0}
         seconds = round(time.monotonic() - started, 3)
+        self._status.facts["restore"] = {
+            "partitions": partitions,
+            "records": count,
+            "left": 0,
+            "seconds": seconds,
+        }
         _log.info("restored", role=self._role, partitions=partitions, records=count, seconds=seconds)
 
     def _start(self, partition: int, end: int) -> int:

@@ -1,4 +1,4 @@
-"""A sink as a process of its own, which notes what it writes in a file: `python -m tests.faults.sink_worker JSON`."""
+"""A sink as a process of its own: `python -m tests.faults.sink_worker JSON`; it notes what it writes in a file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class NotingSink:
     async def write(self, records: Sequence[Person]) -> Sequence[Output]:
         with self._notes.open("a") as notes:
             notes.writelines(f"{record.version_sequence}\n" for record in records)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.15)
         return [
             Output(self.outputs[0], counting.result("people", record.person_id, record.version_sequence))
             for record in records

@@ -1,4 +1,4 @@
-"""A broker of a cluster of three dies under load; a transaction time-out longer than its restart is the rule."""
+"""Brokers of a cluster of three die under load."""
 
 from __future__ import annotations
 

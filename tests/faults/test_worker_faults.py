@@ -210,9 +210,10 @@ def test_a_killed_sink_repeats_the_batch_but_not_its_results(world: World, chanc
         world.send(people, counting.person(number))
     world.producer.flush(10)
     for _ in range(5):
+        before = len(notes.read_text()) if notes.exists() else 0
         worker = world.start_sink(notes)
-        worker.wait_ready()
-        threading.Event().wait(chance.uniform(0.0, 0.4))
+        wait_for(lambda: notes.exists() and len(notes.read_text()) > before, 30, worker.tail)  # noqa: B023
+        threading.Event().wait(chance.uniform(0.0, 0.2))
         worker.kill()
     worker = world.start_sink(notes)
     try:

@@ -1,0 +1,71 @@
+"""The command line as a person uses it, as far as it needs no service: what it prints, its exit status."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.settings import reference
+
+
+def hub(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    settings = {name for name, _, _ in reference()}
+    clean = {name: value for name, value in os.environ.items() if name not in settings}
+    return subprocess.run(
+        [sys.executable, "-m", "infra.cli.main", *arguments],
+        cwd=folder,
+        env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **env},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_without_arguments_it_lists_the_commands(tmp_path: Path) -> None:
+    shown = hub(tmp_path).stdout
+    assert all(command in shown for command in ("run", "demo", "dev", "topics", "config"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "named"),
+    [
+        (["run", "peple"], {}, "peple"),
+        (["run"], {"MOODLE_BATCH_SIZE": "many"}, "MOODLE_BATCH_SIZE"),
+        (["config", "check"], {"ELM_FEED": "1.6"}, "ELM_FEED"),
+        (["demo"], {"MOODLE_URL": "https://moodle.example.org"}, "MOODLE_URL"),
+        (["dev", "raise"], {}, "raise"),
+    ],
+)
+def test_bad_arguments_and_settings_end_with_status_2_and_a_name(
+    tmp_path: Path, arguments: list[str], env: dict[str, str], named: str
+) -> None:
+    done = hub(tmp_path, *arguments, **env)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_config_show_masks_secrets(tmp_path: Path) -> None:
+    done = hub(
+        tmp_path, "config", "show", MOODLE_API_TOKEN="hush-hush", MOODLE_URL="https://moodle.example.org"
+    )
+    assert done.returncode == 0
+    assert "MOODLE_URL=https://moodle.example.org" in done.stdout
+    assert "hush-hush" not in done.stdout + done.stderr
+
+
+def test_an_unreachable_broker_ends_with_status_4_and_one_line(tmp_path: Path) -> None:
+    done = hub(
+        tmp_path,
+        "topics",
+        "diff",
+        KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1",
+        SCHEMA_REGISTRY_URL="http://127.0.0.1:1",
+        DATABASE_URL="postgresql://127.0.0.1:1/none",
+    )
+    assert done.returncode == 4
+    assert "Kafka brokers do not answer" in done.stderr
+    assert "Traceback" not in done.stderr
