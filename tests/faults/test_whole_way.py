@@ -7,9 +7,9 @@ import random
 import signal
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.faults]
 TOKEN = "a token of the test"
 PLAN = SeedPlan(seed=7, records=600, courses=8, broken=0.02)
 ACTIVE = 0
-COMMAND = (sys.executable, "-m", "infra.cli.main", "run", "--until-idle", "--json", "--timeout", "240")
+HUB = (sys.executable, "-m", "infra.cli.main", "run")
+COMMAND = (*HUB, "--until-idle", "--json", "--timeout", "240")
+SHARED = ("people", "courses", "completions", "moodle-sink", "elm-sink", "relay", "elm-poll")
+SECOND = (*HUB, *SHARED, "--slot", "b")
 QUICK = {"ELM_POLL_INTERVAL": "1", "MOODLE_CATALOGUE_INTERVAL": "1", "MOODLE_COMPLETION_INTERVAL": "1"}
 
 
@@ -41,14 +44,25 @@ class World:
     env: dict[str, str]
     log: Path
 
-    async def run(self) -> asyncio.subprocess.Process:
+    async def run(self, *command: str, **env: str) -> asyncio.subprocess.Process:
         with self.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *COMMAND,
-                env={**os.environ, **self.env},
+                *(command or COMMAND),
+                env={**os.environ, **self.env, **env},
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
             )
+
+    @asynccontextmanager
+    async def second_hub(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run a second hub with its own folder, as on another machine; it ends in order with the block."""
+        process = await self.run(*SECOND, DATA_DIR=self.env["DATA_DIR"] + "-b")
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            await process.communicate()
 
     async def until_idle(self) -> dict[str, Any]:
         process = await self.run()
@@ -81,6 +95,12 @@ class World:
 
     def told(self) -> Counter[tuple[str, str]]:
         return Counter((str(row["GUID"]), str(row["COURSE_IDENTIFIER"])) for row in self.elm.completed())
+
+    def finished(self) -> set[tuple[str, str]]:
+        people = {user.id: user.idnumber for user in self.moodle.users}
+        places = {course.id: course.idnumber for course in self.moodle.courses}
+        rows = [row for row in self.moodle.completions if row.timecompleted]
+        return {(people[row.userid], places[row.courseid]) for row in rows}
 
     def finish(self) -> set[tuple[str, str]]:
         people = {user.id: user.idnumber for user in self.moodle.users}
@@ -158,54 +178,64 @@ async def test_enrolments_reach_moodle_and_completions_elm(world: World) -> None
     )
 
 
-async def test_killed_processes_lose_nothing_and_do_nothing_twice(world: World) -> None:
+async def test_killed_processes_of_two_hubs_lose_nothing_and_do_nothing_twice(world: World) -> None:
     world.open_courses(PLAN.courses)
     wanted = expected(records(PLAN))
-    dice = random.Random(20261121)
-    process = await world.run()
-    killed = await kill(process, dice, 12)
-    async with asyncio.timeout(120):
-        while len(world.active()) < len(wanted.active) // 2:
-            killed += await kill(process, dice, 1)
-            await asyncio.sleep(2)  # time to do some work between two deaths
-    assert world.finish()
-    killed += await kill(process, dice, 12)
-    assert sum(killed.values()) >= 20, killed
-    output, _ = await process.communicate()
-    assert process.returncode == 0, world.log.read_text()[-4000:]
+    chaos = Chaos(random.Random(number := random.randrange(1_000_000)), number)
+    first = await world.run()
+    async with world.second_hub() as second:
+        await chaos.kill([first, second], 12)
+        async with asyncio.timeout(120):
+            while len(world.active()) < len(wanted.active) // 2:
+                await chaos.kill([first, second], 1)
+                await asyncio.sleep(2)  # time to do some work between two deaths
+        assert world.finish()
+        await chaos.kill([first, second], 12)
+        assert chaos.killed.total() >= 24, chaos
+        output, _ = await first.communicate()
+        assert first.returncode == 0, (chaos, world.log.read_text()[-4000:])
+    assert second.returncode == 0, (chaos, world.log.read_text()[-4000:])
 
-    people = {user.id: user.idnumber for user in world.moodle.users}
-    places = {course.id: course.idnumber for course in world.moodle.courses}
-    rows = [row for row in world.moodle.completions if row.timecompleted]
-    finished = Counter((people[row.userid], places[row.courseid]) for row in rows)
-    assert world.active() == wanted.active, killed
-    assert set(world.accounts().values()) == {1}
-    assert wanted.accounts <= set(world.accounts())
-    assert world.told() == finished, killed
-    assert json.loads(output)["parked"] == 0
+    assert world.active() == wanted.active, chaos
+    assert set(world.accounts().values()) == {1}, chaos
+    assert wanted.accounts <= set(world.accounts()), chaos
+    assert world.told() == Counter(world.finished()), chaos
+    assert json.loads(output)["parked"] == 0, chaos
 
 
-async def kill(process: asyncio.subprocess.Process, dice: random.Random, times: int) -> Counter[str]:
-    """Kill role processes of the supervisor at random moments; return how often each was."""
-    killed = Counter[str]()
-    while sum(killed.values()) < times and process.returncode is None:
-        await asyncio.sleep(dice.uniform(0.2, 0.8))
-        victims = roles(process.pid)
-        if victims:
-            name = dice.choice(sorted(victims))
-            os.kill(victims[name], signal.SIGKILL)
-            killed[name] += 1
-    return killed
+@dataclass
+class Chaos:
+    """Kills role processes of hubs at random moments; shown when the test fails.
+
+    Attributes:
+        dice: decides who dies and when.
+        seed: of the dice.
+        killed: how often which role of which hub was killed.
+    """
+
+    dice: random.Random = field(repr=False)
+    seed: int
+    killed: Counter[str] = field(default_factory=Counter)
+
+    async def kill(self, hubs: Sequence[asyncio.subprocess.Process], times: int) -> None:
+        """Kill so many times, or until all hubs have ended."""
+        goal = self.killed.total() + times
+        while self.killed.total() < goal and any(hub.returncode is None for hub in hubs):
+            await asyncio.sleep(self.dice.uniform(0.2, 0.8))
+            victims = {f"{name} of hub {n}": pid for n, hub in enumerate(hubs) for name, pid in roles(hub)}
+            if victims:
+                name = self.dice.choice(sorted(victims))
+                with suppress(ProcessLookupError):
+                    os.kill(victims[name], signal.SIGKILL)
+                    self.killed[name] += 1
 
 
-def roles(supervisor: int) -> dict[str, int]:
-    """Return the pid of each running role process of the supervisor."""
-    found = {}
-    for child in psutil.Process(supervisor).children():
-        try:
+def roles(hub: asyncio.subprocess.Process) -> Iterator[tuple[str, int]]:
+    """Give name and pid of each running role process of the hub."""
+    if hub.returncode is not None:
+        return
+    for child in psutil.Process(hub.pid).children():
+        with suppress(psutil.Error):
             command = child.cmdline()
-        except psutil.Error:
-            continue
-        if "infra.cli.role" in command:
-            found[command[command.index("infra.cli.role") + 1]] = child.pid
-    return found
+            if "infra.cli.role" in command:
+                yield command[command.index("infra.cli.role") + 1], child.pid

@@ -88,6 +88,20 @@ async def test_may_strike_deliveries_and_spare_the_read_back(
         assert response.status == 503
 
 
+async def test_may_strike_the_deliveries_of_one_learner_only(
+    server: ElmServer, client: aiohttp.ClientSession
+) -> None:
+    await _set(client, server, kind="status", endpoint="completion", guid=COMPLETION["GUID"], status=500)
+    other = {**COMPLETION, "GUID": "another", "ENROLMENT_ID": 2}
+    answers = []
+    for body in (COMPLETION, other, COMPLETION, [COMPLETION]):
+        async with client.post(server.completion_url, json=body) as response:
+            answers.append(response.status)
+    assert answers == [500, 201, 500, 400]
+    assert await _status(client, server.completion_url) == 200
+    assert server.state.completed() == [other]
+
+
 @pytest.mark.parametrize(("kind", "stored"), [("reset", 0), ("reset_after_commit", 1)])
 async def test_reset_breaks_the_connection(
     server: ElmServer, client: aiohttp.ClientSession, kind: str, stored: int

@@ -31,6 +31,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         kind: What happens, see `FaultKind`.
         endpoint: `feed` or `completion`.
         method: `GET` or `POST` only, or both when None (read-back and delivery share a path).
+        guid: Only the delivery of this learner's completions; None: every request.
         count: How many requests it strikes; None until it is cleared.
         status: HTTP status of `status` and `html`.
         retry_after: `Retry-After` of `status` and `rate_limit`: seconds, or an HTTP date.
@@ -41,6 +42,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kind: FaultKind
     endpoint: Endpoint
     method: Literal["GET", "POST"] | None = None
+    guid: str | None = None
     count: int | None = None
     status: int = 503
     retry_after: int | str | None = None
@@ -67,10 +69,16 @@ class Faults:
         """Give the faults still set, with the counts that are left."""
         return list(self._waiting)
 
-    def take(self, endpoint: Endpoint, method: str) -> Fault | None:
-        """Give the fault for this request, counting it as shown; None when there is none."""
+    def take(self, endpoint: Endpoint, method: str, guid: str | None = None) -> Fault | None:
+        """Give the fault for this request, counting it as shown; None when there is none.
+
+        Args:
+            endpoint: Where the request goes.
+            method: Its method.
+            guid: Whose completion it delivers; None: it delivers none.
+        """
         for index, fault in enumerate(self._waiting):
-            if fault.endpoint == endpoint and fault.method in (None, method):
+            if fault.endpoint == endpoint and fault.method in (None, method) and fault.guid in (None, guid):
                 self._used(index, fault)
                 return fault
         return None

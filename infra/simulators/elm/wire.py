@@ -23,6 +23,11 @@ QUERY_OPTIONS: Final = frozenset({"$filter", "$orderby", "$top", "$skip"})
 
 STATE: Final = web.AppKey("state", ElmState)
 
+
+class _Delivered(msgspec.Struct):
+    guid: str | None = msgspec.field(default=None, name="GUID")
+
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _HTML = "<!DOCTYPE html><html><head><title>Error</title></head><body><h1>Service error</h1></body></html>"
 
@@ -49,7 +54,7 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
 
     async def answer(request: web.Request) -> web.StreamResponse:
         state = request.app[STATE]
-        fault = state.faults.take(endpoint, request.method)
+        fault = state.faults.take(endpoint, request.method, await _guid(request))
         outcome = "unanswered"
         try:
             response = await _with_fault(request, endpoint, handler, fault)
@@ -60,6 +65,16 @@ def _answering(endpoint: Endpoint, handler: Handler) -> Handler:
             state.calls[f"{endpoint} {request.method} {outcome}"] += 1
 
     return answer
+
+
+async def _guid(request: web.Request) -> str | None:
+    """Give whose completion the request delivers; None when it delivers none that can be read."""
+    if request.method != "POST":
+        return None
+    try:
+        return msgspec.json.decode(await request.read(), type=_Delivered).guid
+    except msgspec.DecodeError:
+        return None
 
 
 async def _with_fault(
