@@ -162,6 +162,9 @@ class Settings(BaseSettings):
         default=None, description="Token; if not set, the feed's"
     )
 
+    stop_retry_interval: float = Field(
+        default=60.0, gt=0, description="Seconds between tries while credentials or rights are wrong"
+    )
     status_port: int = Field(
         default=0, ge=0, description="First port of /livez /readyz /metrics; 0: free ports"
     )

@@ -8,6 +8,7 @@ is in bulk. Why it is right with many writers is told in ``docs/decisions/0004-o
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,9 +16,10 @@ import msgspec
 import psycopg
 import structlog
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from infra.db.connect import database_trouble, raw
-from producers import invalid, outbox
+from producers import invalid, kept, outbox
 from producers.candidates import (
     Answer,
     Candidate,
@@ -33,14 +35,12 @@ from producers.candidates import (
     decide,
     digest_of,
 )
+from producers.kept import Key
 from schemas.ids import deterministic_id
-from schemas.version import Version
 
 _log = structlog.get_logger()
 
 _CHANGES = (Status.NEW, Status.UPDATED)
-Key = tuple[str, str]
-"""Kind and id of a record."""
 Also = Callable[[Connection, Sequence[Answer]], None]
 """What else is written in the transaction, knowing the answers."""
 
@@ -57,46 +57,6 @@ _RECORD_FAULTS = (
 )
 NOTIFY_INTERVAL = 0.02
 """Seconds between two wake-up calls of one process; the relay looks again after longer than that."""
-
-_READ = """
-    SELECT k.n::int4, r.revision, r.version_time, r.version_sequence, r.digest, r.replaced, {content}
-    FROM unnest(%b::text[], %b::text[]) WITH ORDINALITY AS k(kind, record_id, n)
-    CROSS JOIN LATERAL (
-        SELECT * FROM source_records s
-        WHERE s.tenant = %s AND s.source = %s AND s.kind = k.kind AND s.record_id = k.record_id LIMIT 1
-    ) AS r
-"""
-_READ_STATE = _READ.format(content="NULL::text")
-_READ_CONTENT = _READ.format(content="r.content::text")
-_ROWS = """
-    INSERT INTO source_records AS s
-        (tenant, source, kind, record_id, revision, replaced, version_time, version_sequence, digest, content,
-         first_seen, changed_at)
-    SELECT %s, %s, k.kind, k.record_id, {marks}, k.version_time, k.version_sequence, k.digest,
-           k.content::jsonb, now(), now()
-    FROM unnest(%b::text[], %b::text[], %b::timestamptz[], %b::int8[], %b::bytea[], %b::text[]{arrays})
-        WITH ORDINALITY AS k(kind, record_id, version_time, version_sequence, digest, content{names}, n)
-    ORDER BY k.n
-    ON CONFLICT (tenant, source, kind, record_id) DO UPDATE SET
-"""
-# Inserts what is missing and locks what is there, in one pass in the order given: rows that conflict are
-# locked although the condition keeps them as they are.
-_INSERT_OR_LOCK = (
-    _ROWS.format(marks="1, ''", arrays="", names="")
-    + "digest = s.digest WHERE false RETURNING s.kind, s.record_id"
-)
-# The rows are there and locked; going by the key needs no plan that could turn out a scan of the table.
-_UPDATE = (
-    _ROWS.format(
-        marks="k.revision, k.replaced", arrays=", %b::int4[], %b::bytea[]", names=", revision, replaced"
-    )
-    + """
-    revision = excluded.revision, version_time = excluded.version_time,
-    version_sequence = excluded.version_sequence, digest = excluded.digest, replaced = excluded.replaced,
-    content = excluded.content,
-    changed_at = CASE WHEN s.revision = excluded.revision THEN s.changed_at ELSE excluded.changed_at END
-"""
-)
 
 
 def nothing(connection: Connection, answers: Sequence[Answer]) -> None:
@@ -146,7 +106,8 @@ class Intake:
                 when the transaction has to be repeated.
 
         Raises:
-            RetryLater: the database is away; nothing of the batch was stored.
+            RetryLater: the database is away. The batch was not stored, unless the connection was lost during
+                the very commit; to take it again is right in both cases.
         """
         with database_trouble():
             for attempt in range(1, _ATTEMPTS + 1):
@@ -179,8 +140,7 @@ class Intake:
                 answers = take(connection, origin, candidates)
                 also(connection, answers)
             if any(answer.events for answer in answers) and self._may_notify():
-                with connection.begin():
-                    outbox.notify(raw(connection))
+                _notify(connection)
         return answers
 
     def _may_notify(self) -> bool:
@@ -194,6 +154,12 @@ class Intake:
                 return False
             self._notified = now
             return True
+
+
+def _notify(connection: Connection) -> None:
+    """Wake the relay. The batch is stored already, and without the call the relay looks a little later."""
+    with suppress(psycopg.Error, DBAPIError), connection.begin():
+        outbox.notify(raw(connection))
 
 
 def _take_halves(connection: Connection, origin: Origin, candidates: Sequence[Candidate]) -> list[Answer]:
@@ -212,7 +178,7 @@ def _take_halves(connection: Connection, origin: Origin, candidates: Sequence[Ca
 def _take_batch(connection: Connection, origin: Origin, candidates: Sequence[Candidate]) -> list[Answer]:
     driver, outcome = raw(connection), _Outcome()
     groups = _items_by_key(candidates)
-    settled = _settle(groups, _read(driver, origin, list(groups), _READ_STATE), outcome)
+    settled = _settle(groups, kept.read(driver, origin, list(groups)), outcome)
     open_keys = sorted(key for key in groups if key not in settled)
     if open_keys:
         _change(driver, origin, {key: groups[key] for key in open_keys}, outcome)
@@ -269,10 +235,10 @@ def _items_by_key(candidates: Sequence[Candidate]) -> dict[Key, list[_Item]]:
     return groups
 
 
-def _settle(groups: dict[Key, list[_Item]], kept: dict[Key, State], outcome: _Outcome) -> set[Key]:
+def _settle(groups: dict[Key, list[_Item]], found: dict[Key, State], outcome: _Outcome) -> set[Key]:
     """Answer what leaves its record as it is; versions only grow, so this needs no lock."""
     settled = set()
-    for key, state in kept.items():
+    for key, state in found.items():
         verdicts = [decide(state, item.record.version, item.digest, item.content) for item in groups[key]]
         if all(verdict.state is state for verdict in verdicts):
             settled.add(key)
@@ -285,17 +251,17 @@ def _change(
     driver: psycopg.Connection, origin: Origin, groups: dict[Key, list[_Item]], outcome: _Outcome
 ) -> None:
     """Insert or lock the records in the order of their keys, compare anew, and store what changed."""
-    inserted = _insert_or_lock(driver, origin, [items[0] for items in groups.values()])
+    first = {key: _first_state(items[0]) for key, items in groups.items()}
+    inserted = kept.insert_or_lock(driver, origin, first)
     there = [key for key in groups if key not in inserted]
-    kept = _read(driver, origin, there, _READ_CONTENT)
+    before = kept.read(driver, origin, there, with_content=True)
     changed: dict[Key, State] = {}
     for key, items in groups.items():
-        before = kept.get(key)
-        after = _fold(before, items, outcome)
-        if after != (before or _first_state(items[0])):
+        after = _fold(before.get(key), items, outcome)
+        if after != before.get(key, first[key]):
             changed[key] = after
     if changed:
-        _update(driver, origin, changed)
+        kept.update(driver, origin, changed)
 
 
 def _fold(state: State | None, items: list[_Item], outcome: _Outcome) -> State:
@@ -318,47 +284,6 @@ def _note(outcome: _Outcome, item: _Item, verdict: Verdict, before: State | None
 
 def _first_state(item: _Item) -> State:
     return State(1, item.record.version, item.digest, b"", item.content)
-
-
-def _read(driver: psycopg.Connection, origin: Origin, keys: list[Key], query: str) -> dict[Key, State]:
-    if not keys:
-        return {}
-    arguments = [[kind for kind, _ in keys], [name for _, name in keys], origin.tenant, origin.source]
-    with driver.cursor(binary=True) as cursor:
-        cursor.execute(query, arguments, prepare=True)
-        return {
-            keys[n - 1]: State(revision, Version(moment, sequence), digest, replaced, content)
-            for n, revision, moment, sequence, digest, replaced, content in cursor
-        }
-
-
-def _insert_or_lock(driver: psycopg.Connection, origin: Origin, first: list[_Item]) -> set[Key]:
-    """Insert the records that are not there, lock the others; return the keys of those inserted."""
-    columns = [
-        [item.record.kind for item in first],
-        [item.record.record_id for item in first],
-        [item.record.version.time for item in first],
-        [item.record.version.sequence for item in first],
-        [item.digest for item in first],
-        [item.content for item in first],
-    ]
-    found = driver.execute(_INSERT_OR_LOCK, [origin.tenant, origin.source, *columns], prepare=True)
-    return set(found.fetchall())
-
-
-def _update(driver: psycopg.Connection, origin: Origin, states: dict[Key, State]) -> None:
-    kept = states.values()
-    columns = [
-        [kind for kind, _ in states],
-        [name for _, name in states],
-        [state.version.time for state in kept],
-        [state.version.sequence for state in kept],
-        [state.digest for state in kept],
-        [state.content for state in kept],
-        [state.revision for state in kept],
-        [state.replaced for state in kept],
-    ]
-    driver.execute(_UPDATE, [origin.tenant, origin.source, *columns], prepare=True)
 
 
 def _write_events(driver: psycopg.Connection, origin: Origin, outcome: _Outcome) -> dict[int, int]:

@@ -6,7 +6,7 @@ crash some events are published again: with the same id, and harmless, because v
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import uniform
 from typing import Any, Final, Self
@@ -21,6 +21,7 @@ from infra.db.connect import driver_connection
 from infra.db.locks import wait_for_lock
 from infra.errors import HubError, RetryLater
 from infra.registry import Registry
+from infra.telemetry import RECORDS_READ, Status
 from producers import outbox
 from producers.intake import NOTIFY_INTERVAL
 from producers.outbox import Stored
@@ -68,31 +69,47 @@ class RelaySettings:
     backoff_limit: float = 10.0
 
 
-def run_relay(settings: RelaySettings, stop: threading.Event) -> None:
-    """Relay until ``stop`` is set; blocks. Trouble of Kafka, registry or database is waited out."""
-    failures = 0
+def run_relay(settings: RelaySettings, stop: threading.Event, status: Status | None = None) -> None:
+    """Relay until ``stop`` is set; blocks. Trouble of Kafka, registry or database is waited out.
+
+    Args:
+        settings: of the relay.
+        stop: set by a signal.
+        status: what is shown of it; see `infra.telemetry.serve_status`.
+    """
+    failures, status = 0, status or Status(ROLE)
     while not stop.is_set():
         try:
             with driver_connection(settings.database_url) as connection:
-                if not wait_for_lock(connection, stop, ROLE, settings.prefix):
+                status.ready()  # also when standing by: there is nothing to be mended
+                if not wait_for_lock(connection, stop, ROLE, settings.prefix, waiting=status.beat):
                     return
                 _log.info("relay_active")
-                failures = 0
-                _pump(settings, connection, stop)
+                for _ in _pump(settings, connection, stop, status):
+                    failures = 0
         except (HubError, KafkaException) as error:
             failures += 1
             wait = _backoff(settings, failures, error)
+            status.not_ready(_reason(error))
             _log.warning("relay_waits", reason=_reason(error), seconds=round(wait, 2), failures=failures)
             stop.wait(wait)
 
 
-def _pump(settings: RelaySettings, connection: psycopg.Connection, stop: threading.Event) -> None:
+def _pump(
+    settings: RelaySettings, connection: psycopg.Connection, stop: threading.Event, status: Status
+) -> Iterator[None]:
+    """Publish until ``stop`` is set; yield after every batch that went through."""
     connection.execute(f"LISTEN {outbox.CHANNEL}")
     with _Publisher(settings) as publisher:
         while not stop.is_set():
-            rows = outbox.read(connection, settings.batch_size)
-            if rows:
+            status.beat()
+            if status.paused.is_set():
+                stop.wait(_SLICE)
+            elif rows := outbox.read(connection, settings.batch_size):
                 publisher.publish(connection, rows, stop)
+                RECORDS_READ.labels(ROLE, "outbox").inc(len(rows))
+                status.ready()
+                yield
             else:
                 _wait_for_events(settings, connection, stop)
 

@@ -36,7 +36,7 @@ class RunSummary:
         pages: pages of the source that were taken in.
         counts: answers to its records; ``counts.fresh == 0`` means that it brought nothing.
         reason: of FAILED: a short code such as ``http_503`` or ``timeout``.
-        position: of SUCCEEDED: where the source's cursor stands after it.
+        position: of SUCCEEDED: where the cursor was moved to; none if errors kept it where it was.
     """
 
     run_id: int

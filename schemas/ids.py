@@ -27,8 +27,9 @@ _NAMESPACE = uuid.UUID("6f0e3c9e-6a53-5d0b-9c55-3f1f3f6a7c11")
 
 def key(*parts: str) -> str:
     """Join ``parts`` (tenant first) to a message or state key, reversible by `split`."""
-    if not any("|" in part or "\\" in part for part in parts):
-        return "|".join(parts)
+    joined = "|".join(parts)
+    if "\\" not in joined and joined.count("|") == len(parts) - 1:
+        return joined
     return "|".join(part.replace("\\", "\\\\").replace("|", "\\|") for part in parts)
 
 

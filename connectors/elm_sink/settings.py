@@ -19,6 +19,9 @@ class ElmSinkSettings:
         settle: seconds left to a request whose answer was lost, before looking whether it arrived. A server
             goes on after its client has hung up, so looking at once could come too early.
         read_back_size: people whose completions are read back in one request.
+        suspect_tries: a record at which ELM fails (HTTP 5xx or no answer) in so many tries of the batch is
+            given up, if ELM took another one meanwhile. Between the tries lies the wait of the partitions.
+        suspect_patience: where ELM took no other record, seconds besides for each record that still waits.
         user_effective_date: sent as USER_EFFECTIVE_DATE; the default is the constant that ELM is used to.
         tls_minimum: lowest TLS version, ``1.2`` or ``1.3``.
     """
@@ -32,5 +35,7 @@ class ElmSinkSettings:
     max_delay: float = 5.0
     settle: float = 30.0
     read_back_size: int = 25
+    suspect_tries: int = 5
+    suspect_patience: float = 600.0
     user_effective_date: date = date(2017, 2, 14)
     tls_minimum: str = "1.2"

@@ -6,6 +6,7 @@ operator's repeat, and completions that another program delivered earlier.
 """
 
 import asyncio
+import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Final
@@ -16,6 +17,7 @@ from connectors.elm_sink.body import Delivery, body, delivery
 from connectors.elm_sink.client import ElmClient
 from connectors.elm_sink.faults import Answer, Verdict
 from connectors.elm_sink.settings import ElmSinkSettings
+from connectors.elm_sink.suspects import Suspects, may_be_its_fault
 from infra.errors import Rejected, RetryLater, Stop
 from infra.http_client import backoff
 from infra.stage import Output
@@ -46,6 +48,7 @@ class ElmSink:
         self._settings = settings
         self._client: ElmClient | None = None
         self._ended: dict[CallbackId, CallbackResult] = {}
+        self._suspects = Suspects(settings.suspect_tries, settings.suspect_patience)
 
     async def open(self) -> None:
         """Open the connections; nothing is sent yet."""
@@ -66,6 +69,7 @@ class ElmSink:
             Stop: ELM refuses the credentials or the address; likewise.
         """
         attempt = 0
+        self._suspects.next_batch(self._waiting(records).keys())
         while waiting := self._waiting(records):
             try:
                 await self._round(waiting)
@@ -90,8 +94,7 @@ class ElmSink:
                 else:
                     waiting.setdefault(delivery(callback), callback)
             except Rejected as error:
-                _LOG.warning("completion_rejected", callback_id=callback.callback_id, error=str(error))
-                self._end(callback, CallbackOutcome.REJECTED, error.reason)
+                self._reject(callback, str(error), error.reason)
         return waiting
 
     async def _round(self, waiting: dict[Delivery, CompletionCallback]) -> None:
@@ -100,36 +103,56 @@ class ElmSink:
             raise RuntimeError("write before open")
         there = await client.completed({place: callback.person_id for place, callback in waiting.items()})
         for place in there:
-            self._end(waiting[place], CallbackOutcome.ALREADY_THERE)
-        left = [callback for place, callback in waiting.items() if place not in there]
+            self._end(waiting.pop(place), CallbackOutcome.ALREADY_THERE)
+        for place, status in self._suspects.hopeless(waiting).items():
+            self._reject(waiting.pop(place), "ELM fails at this record alone", Reason.REFUSED, status)
+        # Suspects last, so that they keep nobody waiting.
+        left = sorted(waiting.items(), key=lambda one: self._suspects.tries(one[0]))
         _raise_first(await self._post_all(client, left), self._settings.settle)
 
-    async def _post_all(self, client: ElmClient, callbacks: Iterable[CompletionCallback]) -> list[Answer]:
-        """Post in parallel; after the first trouble nothing more is sent. Returns the troubles."""
+    async def _post_all(
+        self, client: ElmClient, callbacks: Iterable[tuple[Delivery, CompletionCallback]]
+    ) -> list[Answer]:
+        """Post in parallel, until ELM itself seems to be in trouble. Returns the troubles."""
         troubles: list[Answer] = []
+        in_a_row, halted = 0, False
         queue = iter(callbacks)
 
         async def work() -> None:
-            for callback in queue:
+            nonlocal in_a_row, halted
+            for place, callback in queue:
+                began = time.monotonic()
                 outcome = await client.post(body(callback, self._settings.user_effective_date))
-                if not self._settled(callback, outcome):
+                if self._settled(place, callback, outcome, began):
+                    in_a_row = 0
+                else:
                     troubles.append(outcome)
-                if troubles:
+                    in_a_row += 1
+                    halted |= not may_be_its_fault(outcome) or outcome.retry_after is not None
+                if halted or in_a_row >= self._settings.parallel:
                     return
 
         await asyncio.gather(*(work() for _ in range(self._settings.parallel)))
         return troubles
 
-    def _settled(self, callback: CompletionCallback, outcome: Answer) -> bool:
+    def _settled(self, place: Delivery, callback: CompletionCallback, outcome: Answer, began: float) -> bool:
         if outcome.verdict is Verdict.DONE:
+            self._suspects.taken(place, began)
             self._end(callback, CallbackOutcome.DELIVERED, status=outcome.status)
         elif outcome.verdict is Verdict.REJECTED:
             reason = Reason.INVALID_FIELD if outcome.status in _INVALID else Reason.REFUSED
-            _LOG.warning("completion_rejected", callback_id=callback.callback_id, error=outcome.about)
-            self._end(callback, CallbackOutcome.REJECTED, reason, outcome.status)
+            self._reject(callback, outcome.about, reason, outcome.status)
         else:
+            if may_be_its_fault(outcome):
+                self._suspects.failed(place, outcome, began)
             return False
         return True
+
+    def _reject(
+        self, callback: CompletionCallback, error: str, reason: Reason, status: int | None = None
+    ) -> None:
+        _LOG.warning("completion_rejected", callback_id=callback.callback_id, error=error)
+        self._end(callback, CallbackOutcome.REJECTED, reason, status)
 
     def _end(
         self,

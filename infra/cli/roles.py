@@ -64,6 +64,11 @@ class Context:
             batch_size=settings.batch_size,
         )
 
+    @property
+    def sink(self) -> SinkConfig:
+        """The settings of the connector runtime."""
+        return SinkConfig(stop_retry_seconds=self.settings.stop_retry_interval)
+
 
 Run = Callable[[Context], None]
 
@@ -103,7 +108,7 @@ def _moodle_sink(context: Context) -> None:
         name=moodle_sink_group(settings),
         on_call=_counting(context),
     )
-    run_sink(sink, context.engine, context.stop, SinkConfig(), context.status)
+    run_sink(sink, context.engine, context.stop, context.sink, context.status)
 
 
 def _elm_sink(context: Context) -> None:
@@ -116,7 +121,7 @@ def _elm_sink(context: Context) -> None:
         ),
         prefix=settings.topic_prefix,
     )
-    run_sink(sink, context.engine, context.stop, SinkConfig(), context.status)
+    run_sink(sink, context.engine, context.stop, context.sink, context.status)
 
 
 def _moodle_source(context: Context) -> None:
@@ -130,6 +135,7 @@ def _moodle_source(context: Context) -> None:
         sweep_interval=settings.moodle_sweep_interval,
         recent_report_id=settings.moodle_completion_report_id,
         all_report_id=settings.moodle_participants_report_id,
+        stop_retry=settings.stop_retry_interval,
     )
     run_moodle_source(
         source, moodle_of(settings), context.engine, context.stop, context.status, _counting(context)

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from collections.abc import Callable
 
 import psycopg
 
@@ -20,13 +21,19 @@ def try_lock(connection: psycopg.Connection, *names: str) -> bool:
     return bool(row and row[0])
 
 
-def wait_for_lock(connection: psycopg.Connection, stop: threading.Event, *names: str) -> bool:
-    """Wait for the lock until it is ours (true) or ``stop`` is set (false, noticed within a second)."""
+def wait_for_lock(
+    connection: psycopg.Connection, stop: threading.Event, *names: str, waiting: Callable[[], None]
+) -> bool:
+    """Wait for the lock until it is ours (true) or ``stop`` is set (false, noticed within a second).
+
+    ``waiting`` is called every second meanwhile.
+    """
     connection.execute(f"SET lock_timeout = '{_WAIT}'")
     while not stop.is_set():
         try:
             connection.execute("SELECT pg_advisory_lock(%s)", [lock_key(*names)])
         except psycopg.errors.LockNotAvailable:
+            waiting()
             continue
         connection.execute("RESET lock_timeout")
         return True

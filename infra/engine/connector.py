@@ -142,7 +142,7 @@ class Connector:
             self._early = []
             if self._group.joined:
                 self._status.ready()
-            self._batch = Batch(self._fresh(messages))
+            self._batch = Batch(self._group.advance(messages))
             if self._batch.messages:
                 self._deliver()
             elif not messages:
@@ -171,22 +171,6 @@ class Connector:
             self._group.hold()
         else:
             self._group.go_on()
-
-    def _fresh(self, messages: list[Message]) -> list[Message]:
-        """Move the positions over ``messages`` and return those that were not read before and are ours."""
-        positions, fresh = self._group.positions, []
-        for message in messages:
-            if message.error() is not None:
-                self._group.reached_end(message)
-                continue
-            topic, number, offset = message.topic(), message.partition(), message.offset()
-            if topic is None or number is None or offset is None:
-                continue  # the client's types allow it
-            if offset >= positions.get((topic, number), offset + 1):
-                positions[topic, number] = offset + 1
-                self._group.at_end.discard((topic, number))
-                fresh.append(message)
-        return fresh
 
     # Delivering one batch
 
@@ -256,16 +240,15 @@ class Connector:
             return
         self._transactions.begin()
         self._writer.clock()
-        first = batch.messages[0]
+        origin = event_id(batch.messages[0])
         for index, output in enumerate(batch.outputs):
-            self._writer.write(output, event_id(first, index), None)
+            self._writer.write(output, f"{origin}-{index}", None)
         for message, letter in batch.letters:
-            self._writer.write(letter, f"{event_id(message, 0)}-dead", trace_of(message))
+            self._writer.write(letter, f"{event_id(message)}-dead", trace_of(message))
         self._transactions.commit(self._group.uncommitted(), self._group.metadata)
         self._group.mark_committed()
-        read, dead = Counter({self._sink.input.name: len(batch.messages)}), Counter[Reason]()
-        dead[Reason.UNREADABLE] += len(batch.letters)
-        count_batch(self._sink.name, read, +dead, self._transactions, batch.started)
+        dead = Counter(Reason.UNREADABLE for _ in batch.letters)
+        count_batch(self._sink.name, batch.messages, dead, self._transactions, batch.started)
         batch.messages = []
 
     def _commit_markers(self) -> None:

@@ -37,17 +37,23 @@ class Writer:
         self._encode = codec.encode
         self._partitions = partitions
         self._produce = transactions.produce
-        self._fixed: Headers = [
-            ("ce_specversion", b"1.0"),
-            ("ce_source", role.encode()),
-            ("content-type", b"application/avro"),
-        ]
-        self._time = b""
-        self.clock()
+        self._role = role
+        self._heads: dict[str, Headers] = {}
 
     def clock(self) -> None:
-        """Read the clock for ``ce_time``; once per batch is enough."""
-        self._time = datetime.now(UTC).isoformat(timespec="milliseconds").encode()
+        """Read the clock for ``ce_time`` anew; once per batch is enough."""
+        self._heads.clear()
+
+    def _head(self, kind: str) -> Headers:
+        """Return the headers that all records of a type have in one batch."""
+        head = self._heads[kind] = [
+            ("ce_specversion", b"1.0"),
+            ("ce_source", self._role.encode()),
+            ("content-type", b"application/avro"),
+            ("ce_type", kind.encode()),
+            ("ce_time", datetime.now(UTC).isoformat(timespec="milliseconds").encode()),
+        ]
+        return head
 
     def write(self, output: Output, event_id: str, trace: bytes | None) -> None:
         """Write ``output``.
@@ -66,17 +72,12 @@ class Writer:
         topic, record = output.topic, output.record
         key = record.key.encode()
         route = getattr(record, "route", None)
-        headers = [
-            *self._fixed,
-            ("ce_id", event_id.encode()),
-            ("ce_type", record.TYPE.encode()),
-            ("ce_time", self._time),
-            ("ce_subject", key),
-        ]
+        head = self._heads.get(record.TYPE) or self._head(record.TYPE)
+        headers = [*head, ("ce_id", event_id.encode()), ("ce_subject", key)]
         if trace is not None:
             headers.append(("traceparent", trace))
         partition = -1 if route is None else partition_of(route, self._partitions[topic.name])
-        self._produce(topic.name, key, self._encode(topic, record), partition=partition, headers=headers)
+        self._produce(topic.name, key, self._encode(topic, record), partition, headers)
 
 
 def trace_of(message: Message) -> bytes | None:
@@ -87,9 +88,9 @@ def trace_of(message: Message) -> bytes | None:
     return None
 
 
-def event_id(message: Message, index: int) -> str:
-    """Return the id of the output number ``index`` of handling ``message``."""
-    return f"{message.topic()}-{message.partition()}-{message.offset()}-{index}"
+def event_id(message: Message) -> str:
+    """Return the text that the ids of all outputs of handling ``message`` begin with."""
+    return f"{message.topic()}-{message.partition()}-{message.offset()}"
 
 
 def dead_letter(topic: Topic, role: str, message: Message, reason: Reason, error: str) -> Output:

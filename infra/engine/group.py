@@ -199,7 +199,21 @@ class Group:
         _log.warning("read_failed", role=self._role, code=error.name(), topic=message.topic())
         return False
 
-    def reached_end(self, message: Message) -> None:
+    def advance(self, messages: Iterable[Message]) -> list[Message]:
+        """Move the positions over ``messages``; return those that are ours and were not read before."""
+        positions, at_end, fresh = self.positions, self.at_end, []
+        for message in messages:
+            if message.error() is not None:
+                self._reached_end(message)
+                continue
+            place, offset = _place(message), message.offset()
+            if offset is not None and offset >= positions.get(place, offset + 1):
+                positions[place] = offset + 1
+                at_end.discard(place)
+                fresh.append(message)
+        return fresh
+
+    def _reached_end(self, message: Message) -> None:
         """Note a partition's end; its offset counts transaction markers, so it is beyond the last record."""
         place, offset = _place(message), message.offset()
         position = self.positions.get(place)

@@ -1,8 +1,11 @@
 """What a worker tells of its batches and its progress."""
 
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from confluent_kafka import Message
 
 from infra.engine.group import Group
 from infra.engine.transactions import Transactions
@@ -12,15 +15,13 @@ from schemas.reasons import Reason
 
 def count_batch(
     role: str,
-    read: Mapping[str, int],
+    read: Iterable[Message],
     dead: Mapping[Reason, int],
     transactions: Transactions,
     started: float,
 ) -> None:
     """Add one committed batch to the metrics; ``started`` is by `time.monotonic`."""
-    if not read:
-        return
-    for topic, count in read.items():
+    for topic, count in Counter(message.topic() for message in read).items():
         RECORDS_READ.labels(role, topic).inc(count)
     for topic, count in transactions.produced.items():
         RECORDS_WRITTEN.labels(role, topic).inc(count)

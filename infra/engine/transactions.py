@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,8 +42,9 @@ class Transactions:
         self._beat = beat
         self._stop = stop
         self._producer = Producer(producer_settings(config, role))
+        self._produce: Any = self._producer.produce  # by position, which its types do not allow
         self._open = False
-        self.produced: dict[str, int] = {}
+        self.produced: Counter[str] = Counter()
 
     def start(self) -> None:
         """Fence former processes of this slot and finish or abort what they left open.
@@ -57,14 +59,13 @@ class Transactions:
         if not self._open:
             self._producer.begin_transaction()
             self._open = True
-            self.produced = {}
+            self.produced.clear()
 
     def produce(
         self,
         topic: str,
         key: bytes,
         value: bytes | None,
-        *,
         partition: int = -1,
         headers: Headers | None = None,
         on_delivery: OnDelivery | None = None,
@@ -75,20 +76,15 @@ class Transactions:
             Aborted: the transaction has failed already.
             WorkerFailed: this worker was fenced.
         """
-        optional: dict[str, Any] = {}
-        if headers is not None:
-            optional["headers"] = headers
-        if on_delivery is not None:
-            optional["on_delivery"] = on_delivery
         while True:
             try:
-                self._producer.produce(topic, value, key, partition, **optional)
+                self._produce(topic, value, key, partition, on_delivery, None, 0, headers)
             except BufferError:
                 self._serve()
             except KafkaException as error:
                 self._failed(error)
             else:
-                self.produced[topic] = self.produced.get(topic, 0) + 1
+                self.produced[topic] += 1
                 return
 
     def commit(self, offsets: Iterable[TopicPartition], group: Callable[[], Any]) -> None:

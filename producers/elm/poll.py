@@ -15,8 +15,9 @@ from infra.db.connect import database_trouble, driver_connection, engine
 from infra.db.locks import try_lock
 from infra.errors import HubError, RetryLater
 from infra.http_client import backoff
+from infra.telemetry import Status
 from producers import cursors, runs
-from producers.candidates import Answer, Origin, Status, tally
+from producers.candidates import Answer, Origin, tally
 from producers.elm import query
 from producers.elm.client import ElmClient, FeedError, Page
 from producers.elm.settings import ElmFeedSettings
@@ -28,6 +29,7 @@ ROLE: Final = "elm-poll"
 STOPPED: Final = "stopped"
 PAGING_IGNORED: Final = "paging_ignored"
 DATABASE: Final = "database"
+_SIGN_OF_LIFE = 1.0
 _SAME_PAGES = 10
 """So many equal pages in a row mean that the server ignores ``$skip`` (two may hold repeated records)."""
 
@@ -49,16 +51,22 @@ class ElmPoll:
         settings: the feed and how it is polled.
         database_url: where the intake keeps its tables.
         now: the clock of the hub, giving UTC.
+        status: what is shown of it; see `infra.telemetry.serve_status`.
     """
 
     def __init__(
-        self, settings: ElmFeedSettings, database_url: str, now: Callable[[], datetime] = _utc_now
+        self,
+        settings: ElmFeedSettings,
+        database_url: str,
+        now: Callable[[], datetime] = _utc_now,
+        status: Status | None = None,
     ) -> None:
         self.origin = Origin(settings.tenant, SOURCE)
         self._settings = settings
         self._rules = settings.rules()
         self._database_url = database_url
         self._now = now
+        self._status = status or Status(ROLE)
         self._engine = engine(database_url, pool_size=2)
         self._intake = Intake(self._engine)
         self._client = ElmClient(settings)
@@ -84,6 +92,13 @@ class ElmPoll:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll at the interval until ``stop`` is set; after a failure sooner, with growing pauses."""
+        life = asyncio.create_task(self._show_life())
+        try:
+            await self._run(stop)
+        finally:
+            life.cancel()
+
+    async def _run(self, stop: asyncio.Event) -> None:
         failures = 0
         while not stop.is_set():
             try:
@@ -94,6 +109,8 @@ class ElmPoll:
             except HubError as error:
                 failures += 1
                 pause = self._pause(failures)
+                if not isinstance(error, BusyError):
+                    self._status.not_ready(str(error))
                 _log.warning("elm_poll_waits", reason=str(error), seconds=round(pause, 1))
                 await _wait(stop, pause)
 
@@ -101,6 +118,9 @@ class ElmPoll:
         failures = 0
         while not stop.is_set():
             started = time.monotonic()
+            if self._status.paused.is_set():
+                await _wait(stop, _SIGN_OF_LIFE)
+                continue
             # With the connection the lock is lost.
             await asyncio.to_thread(connection.execute, "SELECT 1")
             summary = await self._poll(stop)
@@ -132,7 +152,7 @@ class ElmPoll:
                 runs.fail(self._engine, run_id, _reason(error))
             raise
         summary = await asyncio.to_thread(runs.get, self._engine, run_id)
-        _report(summary)
+        self._report(summary)
         return summary
 
     async def _read_feed(self, run_id: int, stop: asyncio.Event) -> None:
@@ -151,7 +171,7 @@ class ElmPoll:
             is_last = not following.records
             progress.add(page.records)
             answers = await asyncio.to_thread(self._take, run_id, page, progress, is_last, errors)
-            errors = errors or any(answer.status is Status.ERROR for answer in answers)
+            errors = errors or tally(answers).errors > 0
             if is_last:
                 return
             page = following
@@ -183,16 +203,39 @@ class ElmPoll:
         self, connection: Connection, run_id: int, progress: query.Progress, had_errors: bool
     ) -> None:
         """Move the cursor, but never past a record that ended as an error."""
-        name = query.cursor_name(self._settings.release)
-        position = cursors.position(connection, self.origin, name) if had_errors else progress.position()
-        if position is not None and not had_errors:
-            cursors.move(connection, self.origin, name, position)
+        position = None if had_errors else progress.position()
+        if position is not None:
+            cursors.move(connection, self.origin, query.cursor_name(self._settings.release), position)
         runs.succeed(connection, run_id, position)
 
+    def _report(self, summary: RunSummary) -> None:
+        counts = {name: value for name, value in summary.counts._asdict().items() if value}
+        self._status.facts["last_run"] = {
+            "run": summary.run_id,
+            "state": summary.state,
+            "reason": summary.reason,
+            "started_at": summary.started_at.isoformat(),
+            **counts,
+        }
+        if summary.state is RunState.FAILED:
+            self._status.not_ready(f"the last poll failed: {summary.reason}")
+            _log.warning("elm_poll_failed", run=summary.run_id, reason=summary.reason, **counts)
+        else:
+            self._status.ready()
+            _log.info("elm_poll_done", run=summary.run_id, **counts)
 
-async def run_elm_poll(settings: ElmFeedSettings, database_url: str, stop: asyncio.Event) -> None:
-    """Run the role ``elm-poll`` until ``stop`` is set."""
-    async with ElmPoll(settings, database_url) as poll:
+    async def _show_life(self) -> None:
+        """Beat while the loop turns: a page may take longer than a process may be silent."""
+        while True:
+            self._status.beat()
+            await asyncio.sleep(_SIGN_OF_LIFE)
+
+
+async def run_elm_poll(
+    settings: ElmFeedSettings, database_url: str, stop: asyncio.Event, status: Status | None = None
+) -> None:
+    """Run the role ``elm-poll`` until ``stop`` is set; ``status`` is what is shown of it."""
+    async with ElmPoll(settings, database_url, status=status) as poll:
         await poll.run(stop)
 
 
@@ -223,9 +266,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, RetryLater):
         return DATABASE
     return STOPPED if isinstance(error, asyncio.CancelledError) else type(error).__name__
-
-
-def _report(summary: RunSummary) -> None:
-    counts = {name: value for name, value in summary.counts._asdict().items() if value}
-    log = _log.info if summary.state is RunState.SUCCEEDED else _log.warning
-    log("elm_poll_done", run=summary.run_id, state=summary.state, reason=summary.reason, **counts)

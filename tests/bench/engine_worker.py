@@ -101,7 +101,12 @@ def restore(settings: dict[str, Any]) -> dict[str, float]:
 def serve(settings: dict[str, Any]) -> dict[str, float]:
     """Run the stage until the standard input ends."""
     stop = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.read(), stop.set()), daemon=True).start()
+
+    def wait() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     run_stage(stage(settings["prefix"]), config_of(settings), stop)
     return {}
 

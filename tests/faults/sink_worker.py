@@ -1,4 +1,4 @@
-"""A sink as a process of its own: `python -m tests.faults.sink_worker JSON`; it notes what it writes in a file."""
+"""A sink as a process, which notes what it writes in a file: `python -m tests.faults.sink_worker JSON`."""
 
 from __future__ import annotations
 

@@ -3,15 +3,20 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import date
+from typing import Any, Literal
 
+import msgspec
 import pytest
 from aiohttp import web
 
+from connectors.elm_sink.body import Delivery
+from connectors.elm_sink.faults import answer
 from connectors.elm_sink.settings import ElmSinkSettings
 from connectors.elm_sink.sink import ElmSink
+from connectors.elm_sink.suspects import Suspects
 from infra.errors import RetryLater, Stop
 from infra.simulators.elm.app import ElmServer, serve
 from infra.simulators.elm.faults import Fault
@@ -229,6 +234,141 @@ async def test_a_refused_record_ends_alone(elm: ElmServer, status: int, reason: 
         results = await written(sink, callbacks(4))
     assert [result.outcome for result in results] == [REJECTED, DELIVERED, DELIVERED, DELIVERED]
     assert (results[0].reason, results[0].http_status) == (reason, status)
+
+
+# A record at which ELM fails again and again
+
+
+def poison(*numbers: int, **fault: Any) -> list[Fault]:
+    """Faults that befall the deliveries of these callbacks only, for good."""
+    base = Fault(kind="status", endpoint="completion", method="POST", status=500)
+    return [msgspec.structs.replace(base, guid=f"AB{n:04X}", **fault) for n in numbers]
+
+
+async def until_written(
+    sink: ElmSink, batch: Sequence[CompletionCallback], tries: int = 10
+) -> tuple[int, list[CallbackResult]]:
+    """Write as the runtime does, again and again; give the number of tries and the results, if any."""
+    for number in range(1, tries + 1):
+        with suppress(RetryLater):
+            return number, await written(sink, batch)
+    return tries, []
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_record_at_which_elm_always_fails_ends_alone(elm: ElmServer, status: int) -> None:
+    batch = callbacks(20)
+    elm.state.faults.add(*poison(3, status=status))
+    async with opened(elm) as sink:
+        with pytest.raises(RetryLater):
+            await sink.write(batch)
+        assert sum(stored(elm).values()) == 19, "nobody waits for it"
+        tries, results = await until_written(sink, batch)
+    assert tries == 4, "with the first the fifth"
+    assert outcomes(results) == {DELIVERED: 19, REJECTED: 1}
+    assert (results[3].reason, results[3].http_status) == (Reason.REFUSED, status)
+    assert set(stored(elm).values()) == {1}
+
+
+async def test_a_record_that_elm_never_answers_is_looked_up_before_it_is_given_up(elm: ElmServer) -> None:
+    batch = callbacks(12)
+    for fault in poison(0, kind="latency") + poison(1, kind="timeout_after_commit"):
+        elm.state.faults.add(fault)
+    async with opened(elm, timeout=0.2, retries=0) as sink:
+        _, results = await until_written(sink, batch)
+    assert [result.outcome for result in results[:2]] == [REJECTED, THERE]
+    assert (results[0].reason, results[0].http_status) == (Reason.REFUSED, None)
+    assert stored(elm) == {880_000 + n: 1 for n in range(1, 12)}
+
+
+async def test_many_such_records_one_behind_the_other_end_and_the_others_go_on(elm: ElmServer) -> None:
+    batch = callbacks(40)
+    for fault in poison(*range(15)):
+        elm.state.faults.add(fault)
+    async with opened(elm) as sink:
+        _, results = await until_written(sink, batch)
+    assert [result.outcome for result in results] == [REJECTED] * 15 + [DELIVERED] * 25
+    assert stored(elm) == {880_000 + n: 1 for n in range(15, 40)}
+
+
+@pytest.mark.parametrize("kind", ["status", "reset"])
+async def test_nothing_is_given_up_while_elm_takes_nothing(elm: ElmServer, kind: str) -> None:
+    elm.state.faults.add(Fault(kind=kind, endpoint="completion", method="POST", status=500))  # type: ignore[arg-type]  # parametrised
+    async with opened(elm) as sink:
+        assert await until_written(sink, callbacks(9), tries=12) == (12, [])
+        elm.state.faults.clear()
+        assert outcomes(await written(sink, callbacks(9))) == {DELIVERED: 9}
+    assert set(stored(elm).values()) == {1}
+
+
+async def test_what_was_taken_before_elm_fell_ill_says_nothing(elm: ElmServer) -> None:
+    batch = callbacks(9)
+    elm.state.faults.add(Fault(kind="latency", endpoint="completion", method="POST", count=3, seconds=0))
+    elm.state.faults.add(Fault(kind="status", endpoint="completion", method="POST", status=500))
+    async with opened(elm, parallel=1) as sink:
+        assert await until_written(sink, batch, tries=12) == (12, [])
+        assert sum(stored(elm).values()) == 3
+        elm.state.faults.clear()
+        assert outcomes(await written(sink, batch)) == {DELIVERED: 9}
+
+
+async def test_a_record_alone_is_given_up_when_elm_answers_the_read_back_for_long(elm: ElmServer) -> None:
+    elm.state.faults.add(*poison(0))
+    async with opened(elm, suspect_patience=3_600.0) as patient:
+        assert await until_written(patient, callbacks(1), tries=12) == (12, [])
+    async with opened(elm, suspect_patience=0.0) as sink:
+        tries, (result,) = await until_written(sink, callbacks(1))
+    assert (tries, result.outcome, result.http_status) == (5, REJECTED, 500)
+
+
+async def test_a_record_alone_waits_while_elm_does_not_answer_the_read_back(elm: ElmServer) -> None:
+    async with opened(elm, suspect_patience=0.0, retries=0) as sink:
+        for number in range(12):
+            elm.state.faults.clear()
+            method: Literal["GET", "POST"] = "GET" if number % 2 else "POST"
+            elm.state.faults.add(Fault(kind="status", endpoint="completion", method=method, status=500))
+            if number < 8:
+                with pytest.raises(RetryLater):
+                    await sink.write(callbacks(1))
+        elm.state.faults.clear()
+        assert outcomes(await written(sink, callbacks(1))) == {DELIVERED: 1}
+
+
+async def test_a_suspect_that_elm_takes_after_all_is_delivered_and_forgotten(elm: ElmServer) -> None:
+    batch = callbacks(6)
+    elm.state.faults.add(*poison(2, count=10))
+    async with opened(elm) as sink:
+        _, results = await until_written(sink, batch)
+        assert outcomes(results) == {DELIVERED: 6}
+        other = replace(batch[2], enrolment_id=EnrolmentId("990000"), callback_id=CallbackId("other"))
+        elm.state.faults.add(*poison(2, count=6))
+        assert outcomes((await until_written(sink, [other]))[1]) == {DELIVERED: 1}
+
+
+@pytest.mark.parametrize(("waiting", "given_up_after"), [(1, 600.0), (3, 1_800.0)])
+def test_the_more_records_fail_the_longer_elm_is_taken_for_ill(waiting: int, given_up_after: float) -> None:
+    now = 100.0
+    suspects = Suspects(tries=2, patience=600.0, clock=lambda: now)
+    places: list[Delivery] = [(n, 1) for n in range(waiting)]
+    for _ in range(2):
+        suspects.next_batch(places)
+        for place in places:
+            suspects.failed(place, answer(500, None), began=99.0)
+    now = 100.0 + given_up_after - 1
+    assert suspects.hopeless(places) == {}
+    now += 1
+    assert suspects.hopeless(places) == dict.fromkeys(places, 500)
+
+
+def test_only_a_record_sent_after_the_failure_clears_elm() -> None:
+    now = 100.0
+    suspects = Suspects(tries=1, patience=600.0, clock=lambda: now)
+    suspects.next_batch([(1, 1), (2, 1)])
+    suspects.failed((1, 1), answer(500, None), began=98.0)
+    suspects.taken((2, 1), began=99.0)
+    assert suspects.hopeless([(1, 1)]) == {}
+    suspects.taken((3, 1), began=101.0)
+    assert suspects.hopeless([(1, 1)]) == {(1, 1): 500}
 
 
 async def test_a_callback_that_elm_could_not_take_is_not_sent(elm: ElmServer) -> None:

@@ -1,0 +1,86 @@
+"""Hands the messages of a batch to a stage's handlers, and what these return to the open transaction."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from confluent_kafka import Message
+
+from infra.codec import Codec, UnreadableError
+from infra.engine.envelope import Writer, dead_letter, event_id, trace_of
+from infra.engine.tables import PartitionTable
+from infra.errors import Rejected
+from infra.stage import Handler, Output, Stage
+from schemas.reasons import Reason
+from schemas.topics import Record, Topic
+
+_PORTION = 250
+"""Messages decoded, then handled, then written together: small enough to stay in the processor's cache."""
+
+
+class Handling:
+    """The handlers of ``stage`` at work.
+
+    Args:
+        stage: with topics named as in the cluster.
+        codec: decodes the values.
+        writer: takes the outputs.
+        dead_letters: topic of what cannot be read or was rejected.
+
+    Attributes:
+        dead: dead letters since it was cleared, by reason.
+    """
+
+    def __init__(self, stage: Stage, codec: Codec, writer: Writer, dead_letters: Topic) -> None:
+        self._role = stage.name
+        self._inputs: dict[str, tuple[Topic, Handler]] = {
+            topic.name: (topic, handler) for topic, handler in stage.handlers.items()
+        }
+        self._decode = codec.decode
+        self._writer = writer
+        self._dead_letters = dead_letters
+        self.dead: Counter[Reason] = Counter()
+
+    def handle(self, messages: list[Message], tables: Mapping[int, PartitionTable]) -> None:
+        """Handle ``messages`` in their order; ``tables`` are those of their partitions.
+
+        Raises:
+            RetryLater: the registry could not be reached.
+            Exception: whatever a handler raises, except `Rejected`; it is a bug.
+        """
+        self._writer.clock()
+        for start in range(0, len(messages), _PORTION):
+            portion = messages[start : start + _PORTION]
+            read = [(message, self._read(message)) for message in portion]
+            answers = [(message, self._apply(message, record, tables)) for message, record in read]
+            for message, outputs in answers:
+                if outputs:
+                    self._write(message, outputs)
+
+    def _read(self, message: Message) -> Record | UnreadableError:
+        try:
+            return self._decode(self._inputs[message.topic() or ""][0], message.value())
+        except UnreadableError as error:
+            return error
+
+    def _apply(
+        self, message: Message, record: Record | UnreadableError, tables: Mapping[int, PartitionTable]
+    ) -> list[Output]:
+        if isinstance(record, UnreadableError):
+            return self._bury(message, Reason.UNREADABLE, record)
+        table = tables[message.partition() or 0]
+        table.mark()
+        try:
+            return list(self._inputs[message.topic() or ""][1](record, table))
+        except Rejected as error:
+            table.undo()
+            return self._bury(message, error.reason, error)
+
+    def _bury(self, message: Message, reason: Reason, error: Exception) -> list[Output]:
+        self.dead[reason] += 1
+        return [dead_letter(self._dead_letters, self._role, message, reason, str(error))]
+
+    def _write(self, message: Message, outputs: list[Output]) -> None:
+        trace, origin = trace_of(message), event_id(message)
+        write = self._writer.write
+        for index, output in enumerate(outputs):
+            write(output, f"{origin}-{index}", trace)
