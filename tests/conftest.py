@@ -6,11 +6,16 @@ import uuid
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+import hypothesis
 import psycopg
 import pytest
 
 from infra.embedded.cluster import Cluster
 from tests import services
+
+# How long an example takes says something of the machine, not of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")
