@@ -23,7 +23,7 @@ ELM = "elm"
 """The source system whose enrolments get completion callbacks."""
 
 
-class LearnerEntry(msgspec.Struct, frozen=True):
+class LearnerEntry(msgspec.Struct, frozen=True, array_like=True):
     """The learner as the newest event says."""
 
     version: Version
@@ -32,7 +32,7 @@ class LearnerEntry(msgspec.Struct, frozen=True):
     last_name: str
 
 
-class EnrolmentEntry(msgspec.Struct, frozen=True):
+class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
     """The newest ELM enrolment of the learner in a course."""
 
     version: Version
@@ -40,7 +40,7 @@ class EnrolmentEntry(msgspec.Struct, frozen=True):
     attributes: Mapping[str, str]
 
 
-class CompletionEntry(msgspec.Struct, frozen=True):
+class CompletionEntry(msgspec.Struct, frozen=True, array_like=True):
     """A completion seen in Moodle, and what became of the callback.
 
     Attributes:

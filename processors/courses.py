@@ -40,7 +40,7 @@ from schemas.version import Version
 _FOUND = (Outcome.APPLIED, Outcome.UNCHANGED)
 
 
-class CourseEntry(msgspec.Struct, frozen=True):
+class CourseEntry(msgspec.Struct, frozen=True, array_like=True):
     """A course: wished, asked for, known.
 
     Attributes:
@@ -60,11 +60,22 @@ class CourseEntry(msgspec.Struct, frozen=True):
     blocked: Reason | None = None
 
 
-class EnrolmentEntry(msgspec.Struct, frozen=True):
+class Issued(msgspec.Struct, frozen=True, array_like=True):
+    """What the last command for an enrolment wished."""
+
+    moodle_user_id: MoodleUserId
+    moodle_course_id: MoodleCourseId
+    status: EnrolmentStatus
+    role: Role
+    starts_at: datetime | None
+    ends_at: datetime | None
+
+
+class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
     """The newest wish for a person in the course, the command for it, and what Moodle holds since.
 
     Attributes:
-        issued: the last command's wish, without what is only a hint to the sink; none: it waits.
+        issued: what the last command wished; none: it waits.
         generation: number of commands issued.
         applied: the status in Moodle that the last result told.
         refused: why the last command was refused.
@@ -78,7 +89,7 @@ class EnrolmentEntry(msgspec.Struct, frozen=True):
     recorded_at: datetime
     starts_at: datetime | None
     ends_at: datetime | None
-    issued: EnrolmentWish | None = None
+    issued: Issued | None = None
     generation: int = 0
     applied: EnrolmentStatus | None = None
     refused: Reason | None = None
@@ -197,27 +208,36 @@ class CourseStage:
     def _enrol(
         self, at: str, entry: EnrolmentEntry, course: MoodleCourseId, now: datetime, table: Table
     ) -> Iterable[Output]:
+        issued = Issued(
+            entry.moodle_user_id, course, entry.status, entry.role, entry.starts_at, entry.ends_at
+        )
+        if entry.issued == issued:
+            table.put(at, entry)
+            return ()
+        state_is_known = _state_is_known(entry)
+        entry = msgspec.structs.replace(entry, issued=issued, generation=entry.generation + 1)
+        table.put(at, entry)
+        return [Output(self.topics.commands, self._command(at, entry, issued, state_is_known, now))]
+
+    def _command(
+        self, at: str, entry: EnrolmentEntry, issued: Issued, state_is_known: bool, now: datetime
+    ) -> MoodleCommand:
         _, tenant, course_id, person_id = split(at)
         wish = EnrolmentWish(
             person_id=PersonId(person_id),
             course_id=CourseId(course_id),
-            moodle_user_id=entry.moodle_user_id,
-            moodle_course_id=course,
-            status=entry.status,
-            role=entry.role,
-            state_is_known=_state_is_known(entry),
-            starts_at=entry.starts_at,
-            ends_at=entry.ends_at,
+            moodle_user_id=issued.moodle_user_id,
+            moodle_course_id=issued.moodle_course_id,
+            status=issued.status,
+            role=issued.role,
+            state_is_known=state_is_known,
+            starts_at=issued.starts_at,
+            ends_at=issued.ends_at,
         )
-        if entry.issued is not None and _same(wish, entry.issued):
-            table.put(at, entry)
-            return ()
-        entry = msgspec.structs.replace(entry, issued=wish, generation=entry.generation + 1)
-        table.put(at, entry)
         command_id = deterministic_id(
             self.target, CommandKind.ENROLMENT, tenant, course_id, person_id, str(entry.generation)
         )
-        command = MoodleCommand(
+        return MoodleCommand(
             command_id=CommandId(command_id),
             tenant=TenantId(tenant),
             target=self.target,
@@ -226,7 +246,6 @@ class CourseStage:
             issued_at=now,
             enrolment=wish,
         )
-        return [Output(self.topics.commands, command)]
 
 
 def _on_enrolment_result(result: MoodleResult, table: Table) -> None:
@@ -287,14 +306,3 @@ def _state_is_known(entry: EnrolmentEntry) -> bool:
     suspend where the hub never enrolled, the sink has to look: a suspend must not make an enrolment.
     """
     return entry.applied is not None or (entry.account_is_new and entry.status is EnrolmentStatus.ACTIVE)
-
-
-def _same(wish: EnrolmentWish, issued: EnrolmentWish) -> bool:
-    return (
-        wish.status == issued.status
-        and wish.role == issued.role
-        and wish.moodle_user_id == issued.moodle_user_id
-        and wish.moodle_course_id == issued.moodle_course_id
-        and wish.starts_at == issued.starts_at
-        and wish.ends_at == issued.ends_at
-    )

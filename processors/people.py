@@ -39,7 +39,7 @@ from schemas.topics import TopicSet
 from schemas.version import Version
 
 
-class Profile(msgspec.Struct, frozen=True):
+class Profile(msgspec.Struct, frozen=True, array_like=True):
     """What the newest event of the person says."""
 
     version: Version
@@ -52,7 +52,7 @@ class Profile(msgspec.Struct, frozen=True):
     auth: str | None
 
 
-class PersonEntry(msgspec.Struct, frozen=True):
+class PersonEntry(msgspec.Struct, frozen=True, array_like=True):
     """A person and the account: wished, asked for, known.
 
     Attributes:
@@ -79,7 +79,7 @@ class PersonEntry(msgspec.Struct, frozen=True):
         return self.moodle_user_id if self.blocked is None else None
 
 
-class EnrolmentEntry(msgspec.Struct, frozen=True):
+class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
     """The newest wish for a person in a course, and with which account it went on (none: it waits)."""
 
     version: Version
