@@ -19,7 +19,7 @@ class Table(Protocol):
     """The table of one partition. What a handler writes it reads back at once.
 
     Keys are text that begins with the kind of entry, a bar, and the tenant, such as
-    ``waiting|tenant|course|person``. Values are frozen `msgspec.Struct` types. They are kept in changelogs for
+    ``waiting|tenant|course|person``. Values are frozen `msgspec.Struct` types. Changelogs keep them for
     ever, as arrays where speed matters: a field may be appended with a default, never moved or removed.
     """
 

@@ -257,21 +257,22 @@ def _change(
     before = kept.read(driver, origin, there, with_content=True)
     changed: dict[Key, State] = {}
     for key, items in groups.items():
-        after = _fold(before.get(key), items, outcome)
-        if after != before.get(key, first[key]):
+        stored = first[key] if key in inserted else before[key]
+        if key in inserted:
+            _note(outcome, items[0], Verdict(Status.NEW, stored))
+        after = _fold(stored, items[1:] if key in inserted else items, outcome)
+        if after is not stored:
             changed[key] = after
     if changed:
         kept.update(driver, origin, changed)
 
 
-def _fold(state: State | None, items: list[_Item], outcome: _Outcome) -> State:
+def _fold(state: State, items: Sequence[_Item], outcome: _Outcome) -> State:
     """Apply ``items`` one after the other, each seeing what the one before it left."""
     for item in items:
         verdict = decide(state, item.record.version, item.digest, item.content)
         _note(outcome, item, verdict, state)
         state = verdict.state
-    if state is None:
-        raise AssertionError("a key without items")
     return state
 
 

@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import Connection
 
 from infra.db.connect import database_trouble, driver_connection, engine
-from infra.db.locks import try_lock
+from infra.db.locks import try_lock, unlock
 from infra.errors import HubError, RetryLater
 from infra.http_client import backoff
 from infra.telemetry import Status
@@ -135,8 +135,10 @@ class ElmPoll:
     async def _lock(self, stack: ExitStack) -> psycopg.Connection:
         opened = driver_connection(self._database_url)
         connection = await asyncio.to_thread(stack.enter_context, opened)
-        if not await asyncio.to_thread(try_lock, connection, ROLE, self.origin.tenant, SOURCE):
+        names = (ROLE, self.origin.tenant, SOURCE)
+        if not await asyncio.to_thread(try_lock, connection, *names):
             raise BusyError("another process polls this feed")
+        stack.callback(unlock, connection, *names)
         return connection
 
     async def _poll(self, stop: asyncio.Event) -> RunSummary:

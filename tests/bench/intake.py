@@ -9,8 +9,8 @@ import gc
 import os
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import Final
 
 import psycopg
@@ -52,12 +52,20 @@ def main() -> list[Row]:
 
 
 def _students(intake: Intake, count: int) -> Iterator[Row]:
-    origin = Origin(TENANT, "students")
     rounds = [("new", 1, ">= 20000"), ("unchanged", 1, ">= 30000"), ("updated", 2, "")]
-    for name, version, target in rounds:
-        rate, total = _rate(intake, origin, [_student(number, version) for number in range(count)])
-        assert total._asdict()[name] == count
-        yield Row(f"intake: {name} records", rate, "records/s", target)
+    for writers in (1, 2):
+        for name, version, target in rounds:
+            batches = _batches(count, version)
+            rate, total = _rate(intake, Origin(TENANT, f"students-{writers}"), batches, writers)
+            assert total._asdict()[name] == count
+            yield Row(f"intake: {name} records, {writers} writer(s)", rate, "records/s", target)
+
+
+def _batches(count: int, version: int) -> list[list[Candidate]]:
+    firsts = range(0, count, BATCH)
+    return [
+        [_student(number, version) for number in range(first, min(first + BATCH, count))] for first in firsts
+    ]
 
 
 def _feed(intake: Intake, count: int) -> Iterator[Row]:
@@ -77,14 +85,16 @@ def _feed(intake: Intake, count: int) -> Iterator[Row]:
         yield Row(f"intake: {name} ELM feed records (3 kept records each)", rate, "records/s")
 
 
-def _rate(intake: Intake, origin: Origin, records: Sequence[Candidate]) -> tuple[float, Tally]:
+def _rate(
+    intake: Intake, origin: Origin, batches: Sequence[Sequence[Candidate]], writers: int
+) -> tuple[float, Tally]:
     gc.collect()
     gc.freeze()
-    source, total = iter(records), Tally()
-    started = time.perf_counter()
-    while batch := list(islice(source, BATCH)):
-        total += tally(intake.take(origin, batch))
-    rate = len(records) / (time.perf_counter() - started)
+    with ThreadPoolExecutor(writers) as threads:
+        started = time.perf_counter()
+        answers = threads.map(lambda batch: tally(intake.take(origin, batch)), batches)
+        total = sum(answers, Tally())
+        rate = total.seen / (time.perf_counter() - started)
     gc.unfreeze()
     return rate, total
 

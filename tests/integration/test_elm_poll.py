@@ -52,6 +52,10 @@ class Clock:
         return self.now
 
 
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
 @asynccontextmanager
 async def feed(
     database: str,
@@ -65,8 +69,8 @@ async def feed(
     chosen = server or ElmSettings(feed=settings.release.value)
     state = ElmState(TOKEN, settings=chosen, seed=records)
     async with serve(state) as running:
-        clocks = [clock] if clock else []
-        async with ElmPoll(replace(settings, url=running.feed_url), database, *clocks) as poll:
+        address = replace(settings, url=running.feed_url)
+        async with ElmPoll(address, database, now=clock or utc_now) as poll:
             yield state, poll
 
 
@@ -367,16 +371,20 @@ async def test_a_poller_killed_at_any_moment_loses_nothing_and_does_nothing_twic
         connection.execute("TRUNCATE source_records, invalid_records, outbox, source_cursors, source_runs")
     async with serve(ElmState(TOKEN, seed=records)) as running:
         arguments = ("poll", fresh_database, running.feed_url, TOKEN, "1.5", "50")
-        kills = 0
-        while not mark(fresh_database):
+        for kill in range(4):
             before = len(support.rows(fresh_database, EVENTS))
             with worker(*arguments) as process:
-                while len(support.rows(fresh_database, EVENTS)) <= before and not mark(fresh_database):
+                while len(support.rows(fresh_database, EVENTS)) <= before:
                     await asyncio.sleep(0.01)
-                await asyncio.sleep(random.Random(kills).uniform(0, 0.2))
+                await asyncio.sleep(random.Random(kill).uniform(0, 0.2))
                 process.send_signal(signal.SIGKILL)
                 process.wait(10)
-            kills += 1
+        assert mark(fresh_database) is None, "the feed was read before the kills were over"
+        with worker(*arguments) as process:
+            while not mark(fresh_database):
+                await asyncio.sleep(0.05)
+            process.terminate()
+            assert process.wait(10) == 0
         async with ElmPoll(replace(BASE, url=running.feed_url), fresh_database) as poll:
             last = await poll.poll_once()
     assert last.counts.fresh == 0
