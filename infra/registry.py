@@ -40,8 +40,12 @@ class Registry:
         return str(self._call("GET", f"/schemas/ids/{schema_id}")["schema"])
 
     def register(self, subject: str, schema: str) -> int:
-        """Register ``schema`` under ``subject`` if it is not there, and return its id."""
-        return int(self._call("POST", f"/subjects/{_path(subject)}/versions", {"schema": schema})["id"])
+        """Register ``schema`` under ``subject`` if it is not there, and return its id.
+
+        Raises:
+            ConflictError: it is not compatible with what is there.
+        """
+        return int(self._write("POST", f"/subjects/{_path(subject)}/versions", {"schema": schema})["id"])
 
     def lookup(self, subject: str, schema: str) -> int | None:
         """Return the id of ``schema`` under ``subject``, or none if it is not registered there."""
@@ -78,7 +82,14 @@ class Registry:
 
     def set_compatibility(self, subject: str, level: str) -> None:
         """Set the compatibility level of ``subject``, such as ``FULL_TRANSITIVE``."""
-        self._call("PUT", f"/config/{_path(subject)}", {"compatibility": level})
+        self._write("PUT", f"/config/{_path(subject)}", {"compatibility": level})
+
+    def _write(self, method: str, path: str, body: Any) -> Any:
+        try:
+            return self._call(method, path, body)
+        except ConflictError:
+            # So Apicurio answers one of two processes that make the same at once; now it is there.
+            return self._call(method, path, body)
 
     @stamina.retry(on=RetryLater, attempts=4, wait_initial=0.1, wait_max=2.0, timeout=30.0)
     def _call(self, method: str, path: str, body: Any = None) -> Any:
@@ -102,6 +113,10 @@ class NotFoundError(HubError):
     """The registry has no such subject or schema."""
 
 
+class ConflictError(HubError):
+    """The registry cannot bring the schema together with what it has."""
+
+
 def _path(subject: str) -> str:
     return quote(subject, safe="")
 
@@ -114,4 +129,5 @@ def _failure(error: urllib.error.HTTPError, call: str) -> HubError:
     text = f"{call}: the schema registry answered HTTP {error.code}"
     if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR or error.code == HTTPStatus.TOO_MANY_REQUESTS:
         return RetryLater(text)
-    return HubError(f"{text}: {error.read(500).decode('utf-8', 'replace')}")
+    kind = ConflictError if error.code == HTTPStatus.CONFLICT else HubError
+    return kind(f"{text}: {error.read(500).decode('utf-8', 'replace')}")

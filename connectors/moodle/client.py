@@ -84,13 +84,11 @@ class MoodleClient:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        seconds = self.settings.timeout
         tls = tls_context(self.settings.tls_minimum) if self._url.startswith("https:") else False
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
                 limit=self.settings.parallel, keepalive_timeout=KEEPALIVE_SECONDS, ssl=tls
             ),
-            timeout=aiohttp.ClientTimeout(total=seconds, sock_connect=min(seconds, CONNECT_SECONDS)),
             cookie_jar=aiohttp.DummyCookieJar(),
         )
         return self
@@ -102,12 +100,13 @@ class MoodleClient:
             await self._session.close()
             self._session = None
 
-    async def call(self, function: str, params: Params) -> Any:
+    async def call(self, function: str, params: Params, timeout: float | None = None) -> Any:
         """Call one function.
 
         Args:
             function: its name.
             params: its parameters, nested; what is to be left out is not in it.
+            timeout: seconds for each request, where its answer is large; at least those of the settings.
 
         Returns:
             The decoded answer.
@@ -119,15 +118,18 @@ class MoodleClient:
             Stop: token, rights or address are wrong.
         """
         repeatable = _READS.search(function) is not None
-        return await self._request(function, params, entries(params), repeatable)
+        return await self._request(function, params, entries(params), repeatable, timeout)
 
-    async def multiplex(self, calls: Sequence[tuple[str, Params]]) -> list[Any | Refused]:
+    async def multiplex(
+        self, calls: Sequence[tuple[str, Params]], timeout: float | None = None
+    ) -> list[Any | Refused]:
         """Call several reading functions in few requests.
 
         A refused one ends its request at Moodle; the ones after it are sent again without it.
 
         Args:
             calls: function and parameters of each.
+            timeout: as for `call`.
 
         Returns:
             For each call, in their order, its decoded answer or how it was refused.
@@ -139,22 +141,26 @@ class MoodleClient:
         most = (self.max_input_vars - FRAME) // 2
         while len(answers) < len(calls):
             part = calls[len(answers) : len(answers) + most]
-            answers += await self._multiplexed(part)
+            answers += await self._multiplexed(part, timeout)
         return answers
 
-    async def _multiplexed(self, calls: Sequence[tuple[str, Params]]) -> list[Any | Refused]:
+    async def _multiplexed(
+        self, calls: Sequence[tuple[str, Params]], timeout: float | None
+    ) -> list[Any | Refused]:
         requests: list[Value] = [
             {"function": function, "arguments": msgspec.json.encode(params).decode()}
             for function, params in calls
         ]
         repeatable = all(_READS.search(function) for function, _ in calls)
-        answer = await self._request(MULTIPLEX, {"requests": requests}, len(calls), repeatable)
+        answer = await self._request(MULTIPLEX, {"requests": requests}, len(calls), repeatable, timeout)
         responses = answer.get("responses") if isinstance(answer, dict) else None
         if not responses:
             raise error_of(Failure(Kind.UNKNOWN, "no_responses"), MULTIPLEX)
         return [_part(function, response) for (function, _), response in zip(calls, responses, strict=False)]
 
-    async def _request(self, function: str, params: Params, count: int, repeatable: bool) -> Any:
+    async def _request(
+        self, function: str, params: Params, count: int, repeatable: bool, timeout: float | None
+    ) -> Any:
         """Send until there is an answer that a repeat would not better."""
         # The format comes last: if the form is cut, it is missing and the answer is XML.
         form = [
@@ -164,7 +170,7 @@ class MoodleClient:
             ("moodlewsrestformat", "json"),
         ]
         for attempt in itertools.count():
-            value, failure, asked = await self._once(function, form, count)
+            value, failure, asked = await self._once(function, form, count, timeout)
             if failure is None:
                 return value
             pause = self._pause(failure, attempt, repeatable, asked)
@@ -182,7 +188,7 @@ class MoodleClient:
         return max(asked or 0.0, backoff(attempt, self.settings.base_delay_ms / 1000, longest))
 
     async def _once(
-        self, function: str, form: list[tuple[str, str]], count: int
+        self, function: str, form: list[tuple[str, str]], count: int, timeout: float | None
     ) -> tuple[Any, Failure | None, float | None]:
         """Send one request; give its value or failure, and the seconds that Moodle asks to wait."""
         body = urlencode(form).encode()
@@ -190,7 +196,7 @@ class MoodleClient:
             clock = asyncio.get_running_loop().time
             await asyncio.sleep(self._rate.reserve(clock()))
             started = clock()
-            answer, failure, asked = await self._post(body)
+            answer, failure, asked = await self._post(body, timeout)
             value = None
             if failure is None:
                 value, failure = read_answer(*answer)
@@ -200,19 +206,27 @@ class MoodleClient:
             self._learn(len(form))
         return value, failure, asked
 
-    async def _post(self, body: bytes) -> tuple[tuple[int, bytes], Failure | None, float | None]:
+    async def _post(
+        self, body: bytes, timeout: float | None
+    ) -> tuple[tuple[int, bytes], Failure | None, float | None]:
         if self._session is None:
             msg = "the client is used outside its context"
             raise RuntimeError(msg)
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
         try:
             async with self._session.post(
-                self._url, data=body, headers=headers, allow_redirects=False
+                self._url, data=body, headers=headers, allow_redirects=False, timeout=self._timeout(timeout)
             ) as response:
                 asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
                 return (response.status, await response.read()), None, asked
         except (aiohttp.ClientError, TimeoutError) as error:
             return (0, b""), _of_exception(error), None
+
+    def _timeout(self, seconds: float | None) -> aiohttp.ClientTimeout:
+        usual = self.settings.timeout
+        return aiohttp.ClientTimeout(
+            total=max(usual, seconds or 0.0), sock_connect=min(usual, CONNECT_SECONDS)
+        )
 
     def _learn(self, sent: int) -> None:
         """Believe in fewer variables, after a form of ``sent`` variables was cut."""

@@ -63,6 +63,9 @@ CODES: Final = {
 }
 """Error codes of Moodle. Every other one means that the call was refused, and nothing of it done."""
 
+_OF_THE_FUNCTION: Final = frozenset({"accessexception", "missing_function"})
+"""Codes that may speak of the one function only."""
+
 _SAFE_CODE: Final = re.compile(r"[A-Za-z0-9_/]{1,60}")
 
 
@@ -86,6 +89,24 @@ class Refused(HubError):
         super().__init__(f"Moodle refused {function}: {code}")
         self.function = function
         self.code = code
+
+
+class NotAllowed(Stop):
+    """The service user may not call this function, or the site does not have it.
+
+    Moodle answers the same for every function where the token's service or address is barred.
+
+    Attributes:
+        function: the web service function.
+    """
+
+    def __init__(self, function: str, code: str) -> None:
+        super().__init__(_no_entry(f"{function}: {code}"))
+        self.function = function
+
+
+def _no_entry(what: str) -> str:
+    return f"Moodle does not let the hub in (token, rights or address), {what}"
 
 
 def read_answer(status: int, body: bytes) -> tuple[Any, Failure | None]:
@@ -151,5 +172,7 @@ def error_of(failure: Failure, function: str, retry_after: float | None = None) 
             return FormCut(f"Moodle cut the form: max_input_vars is set too high, {what}")
         case Kind.REFUSED:
             return Refused(function, failure.code)
+        case Kind.STOP if failure.code in _OF_THE_FUNCTION:
+            return NotAllowed(function, failure.code)
         case Kind.STOP:
-            return Stop(f"Moodle does not let the hub in (token, rights or address), {what}")
+            return Stop(_no_entry(what))

@@ -85,8 +85,9 @@ class Read:
 
 async def read_catalogue(client: MoodleClient, settings: MoodleSourceSettings) -> Catalogue:
     """Read the whole course catalogue, which Moodle gives in one answer."""
-    answer = _read(await client.call(COURSES, {}), list[CourseEntry], COURSES)
-    return catalogue(answer, settings.opt_in_field)
+    answer = await client.call(COURSES, {}, settings.read_timeout)
+    courses = _read(answer, list[CourseEntry], COURSES)
+    return catalogue(courses, settings.opt_in_field)
 
 
 async def find_report(client: MoodleClient, name: str) -> int | None:
@@ -117,7 +118,7 @@ async def check_report(client: MoodleClient, report_id: int, settings: MoodleSou
         Stop: a column is missing (the text names it), or there is no such report.
     """
     try:
-        data = await _page(client, report_id, 0, 1)
+        data = await _page(client, report_id, 0, 1, settings.read_timeout)
     except Refused as refusal:
         msg = f"report {report_id} cannot be read: {refusal.code}"
         raise Stop(msg) from None
@@ -165,7 +166,7 @@ async def _read_once(
     read = Read()
     readable, totals, number, done = 0, set(), 0, False
     while not done:
-        data = await _page(client, report_id, number, settings.page_size)
+        data = await _page(client, report_id, number, settings.page_size, settings.read_timeout)
         where = _columns(data, report_id, settings)
         seen = page([row.columns for row in data.rows], where, courses, settings.zone, settings.time_formats)
         merge(read.completions, seen.completions)
@@ -201,7 +202,7 @@ async def read_statuses(
     """
     read = Read()
     for group in _chunks(courses, _COURSES_AT_ONCE):
-        for course, learners in zip(group, await _learners(client, group), strict=True):
+        for course, learners in zip(group, await _learners(client, group, settings), strict=True):
             asked = [one for one in learners if not is_known(PersonId(one.idnumber), course.course_id)]
             await _ask(client, course, asked, settings, now, read)
     return read
@@ -232,9 +233,11 @@ async def _ask(
                 merge(read.completions, {(person, course.course_id): seen})
 
 
-async def _learners(client: MoodleClient, courses: Sequence[CourseObserved]) -> Iterator[list[_Learner]]:
+async def _learners(
+    client: MoodleClient, courses: Sequence[CourseObserved], settings: MoodleSourceSettings
+) -> Iterator[list[_Learner]]:
     calls = [(ENROLLED, _enrolled_params(course.moodle_course_id)) for course in courses]
-    answers = await client.multiplex(calls)
+    answers = await client.multiplex(calls, settings.read_timeout)
     return (
         []
         if isinstance(answer, Refused)
@@ -256,9 +259,9 @@ def _status_call(course: MoodleCourseId, user: int) -> tuple[str, Params]:
     return STATUS, {"courseid": course, "userid": user}
 
 
-async def _page(client: MoodleClient, report_id: int, number: int, size: int) -> _Data:
+async def _page(client: MoodleClient, report_id: int, number: int, size: int, timeout: float) -> _Data:
     params: Params = {"reportid": report_id, "page": number, "perpage": size}
-    return _read(await client.call(RETRIEVE, params), _ReportAnswer, RETRIEVE).data
+    return _read(await client.call(RETRIEVE, params, timeout), _ReportAnswer, RETRIEVE).data
 
 
 def _columns(data: _Data, report_id: int, settings: MoodleSourceSettings) -> Columns:

@@ -31,6 +31,9 @@ class MoodleSourceSettings:
         headings: headings of the columns needed, where they are not the English ones.
         time_formats: forms of the times in a report, in the notation of `datetime.strptime`; the first that
             fits counts.
+        rest_factor: after a read the next of its kind comes no sooner than so many times its duration later,
+            so that a large site is not busy with the hub all day.
+        read_timeout: seconds for an answer with the catalogue, a page of a report or the learners of courses.
         page_size: rows of a report in one call.
         status_batch: completion statuses asked for in one call, where there is no report.
         opt_in_field: short name of the course custom field that switches completions on.
@@ -45,6 +48,8 @@ class MoodleSourceSettings:
     catalogue_interval: float = 60.0
     completions_interval: float = 30.0
     sweep_interval: float = 86_400.0
+    rest_factor: float = 10.0
+    read_timeout: float = 300.0
     recent_report_id: int | None = None
     recent_report_name: str = "Hub completions last 24h"
     all_report_id: int | None = None

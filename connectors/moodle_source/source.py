@@ -10,6 +10,7 @@ from typing import Any, Final
 import structlog
 
 from connectors.moodle.client import MoodleClient
+from connectors.moodle.faults import NotAllowed
 from connectors.moodle_source import reads
 from connectors.moodle_source.catalogue import Catalogue
 from connectors.moodle_source.known import Known, Seen
@@ -40,6 +41,11 @@ class Reports:
     def any(self) -> bool:
         """Whether there is a report at all."""
         return self.recent is not None or self.everybody is not None
+
+    @property
+    def both(self) -> bool:
+        """Whether there are all."""
+        return self.recent is not None and self.everybody is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +103,7 @@ class MoodleSource:
         self._reports: Reports | None = None
         self._catalogue: Catalogue | None = None
         self._swept: frozenset[CourseId] = frozenset()
-        self._catalogue_due = self._completions_due = self._sweep_due = 0.0
+        self._catalogue_due = self._completions_due = self._sweep_due = self._sweep_rests = 0.0
         self._cycle_emitted = 0
         self._cycle_parts: set[str] = set()
         self.status: dict[str, Any] = _fresh_status()
@@ -123,6 +129,7 @@ class MoodleSource:
         if not self._opened:
             await self.open()
         before = self.status["emitted"]
+        self._sweep_rests = 0.0
         catalogue = await self._read_catalogue()
         read, swept = await self._read_completions(catalogue)
         emitted = self.status["emitted"] - before
@@ -185,12 +192,13 @@ class MoodleSource:
 
     async def _read_catalogue(self) -> Catalogue:
         self._begin_part()
+        began = time.monotonic()
         found = await reads.read_catalogue(self._client, self._settings)
         for course, ids in found.ambiguous.items():
             _LOG.warning("course_idnumber_ambiguous", course_id=course, moodle_course_ids=ids)
         await self._tell(found.courses.values())
         self._catalogue = found
-        self._catalogue_due = time.monotonic() + self._settings.catalogue_interval
+        self._catalogue_due = self._next(began, self._settings.catalogue_interval)
         self.status |= {
             "courses": len(found.courses),
             "opted_in": len(found.opted_in),
@@ -201,10 +209,11 @@ class MoodleSource:
 
     async def _read_completions(self, catalogue: Catalogue) -> tuple[reads.Read, bool]:
         self._begin_part()
-        reports = self._reports or await self._find_reports()
-        self._reports = reports
-        # A course that was switched on has completions that are not recent.
-        sweep = time.monotonic() >= self._sweep_due or not catalogue.opted_in <= self._swept
+        sweep = self._sweep_is_due(catalogue)
+        reports = self._reports
+        if reports is None or (sweep and not reports.both):  # one may have been made, or allowed, meanwhile
+            reports = self._reports = await self._find_reports()
+        began = time.monotonic()
         read = await self._read_wanted(reports, catalogue, sweep)
         oldest_first = sorted(read.completions.values(), key=_when)
         # Oldest first: should a batch fail, the newest are untold, and the next read does not stop at them.
@@ -212,13 +221,26 @@ class MoodleSource:
         if sweep:
             self._swept = catalogue.opted_in
             self._sweep_due = time.monotonic() + self._settings.sweep_interval
+            self._sweep_rests = self._next(began, 0.0)
             self.status["sweeps"] += 1
-        self._completions_due = time.monotonic() + self._settings.completions_interval
+        self._completions_due = self._next(began, self._settings.completions_interval)
+        if sweep and reports.recent is not None:  # the recent ones are read fast, however long a sweep takes
+            self._completions_due = time.monotonic() + self._settings.completions_interval
         if read.unreadable:
             _LOG.warning("report_rows_unreadable", rows=read.unreadable)
         self.status |= {"rows": read.rows, "unreadable": read.unreadable}
         self._end_part("completions")
         return read, sweep
+
+    def _sweep_is_due(self, catalogue: Catalogue) -> bool:
+        # A course that was switched on has completions that are not recent.
+        is_due = time.monotonic() >= self._sweep_due or not catalogue.opted_in <= self._swept
+        return is_due and time.monotonic() >= self._sweep_rests
+
+    def _next(self, began: float, interval: float) -> float:
+        """Return when to read again what was begun then and is read now."""
+        now = time.monotonic()
+        return now + max(interval, (now - began) * self._settings.rest_factor)
 
     async def _read_wanted(self, reports: Reports, catalogue: Catalogue, sweep: bool) -> reads.Read:
         courses = catalogue.opted_in
@@ -241,15 +263,28 @@ class MoodleSource:
             (self._settings.recent_report_id, self._settings.recent_report_name),
             (self._settings.all_report_id, self._settings.all_report_name),
         )
-        ids = [number or await reads.find_report(self._client, name) for number, name in wanted]
-        for number in ids:
-            if number is not None:
-                await reads.check_report(self._client, number, self._settings)
-        found = Reports(*ids)
+        set_ids = [number for number, _ in wanted]
+        for number in filter(None, set_ids):
+            await reads.check_report(self._client, number, self._settings)
+        lacking = None
+        try:
+            found = Reports(*[number or await self._find_report(name) for number, name in wanted])
+        except NotAllowed as refusal:
+            # The catalogue was read before, so it is this function alone.
+            found, lacking = Reports(*set_ids), refusal.function
+        is_news = found != self._reports
         self.status["reports"] = {"recent": found.recent, "all": found.everybody}
-        if found.recent is None or found.everybody is None:
-            _LOG.warning("completion_reports_missing", recent=found.recent, all=found.everybody)
+        if is_news and not found.both:
+            _LOG.warning(
+                "completion_reports_missing", recent=found.recent, all=found.everybody, not_allowed=lacking
+            )
         return found
+
+    async def _find_report(self, name: str) -> int | None:
+        number = await reads.find_report(self._client, name)
+        if number is not None:
+            await reads.check_report(self._client, number, self._settings)
+        return number
 
     async def _tell(self, seen: Iterable[Seen]) -> None:
         news = self._known.news(seen, self._settings.tenant, self._settings.target, self._now())

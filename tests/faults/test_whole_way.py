@@ -6,8 +6,9 @@ import os
 import random
 import signal
 import sys
+import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +29,10 @@ pytestmark = [pytest.mark.integration, pytest.mark.faults]
 TOKEN = "a token of the test"
 PLAN = SeedPlan(seed=7, records=600, courses=8, broken=0.02)
 ACTIVE = 0
-HUB = (sys.executable, "-m", "infra.cli.main", "run")
-COMMAND = (*HUB, "--until-idle", "--json", "--timeout", "240")
+GROWN_UP = 2.0
+"""Seconds after which a process may be killed: about what it needs to start, so that some die at that too."""
+COMMAND = (sys.executable, "-m", "infra.cli.main", "run")
 SHARED = ("people", "courses", "completions", "moodle-sink", "elm-sink", "relay", "elm-poll")
-SECOND = (*HUB, *SHARED, "--slot", "b")
 QUICK = {"ELM_POLL_INTERVAL": "1", "MOODLE_CATALOGUE_INTERVAL": "1", "MOODLE_COMPLETION_INTERVAL": "1"}
 
 
@@ -44,19 +45,20 @@ class World:
     env: dict[str, str]
     log: Path
 
-    async def run(self, *command: str, **env: str) -> asyncio.subprocess.Process:
+    async def run(self, *options: str) -> asyncio.subprocess.Process:
         with self.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *(command or COMMAND),
-                env={**os.environ, **self.env, **env},
+                *COMMAND,
+                *options,
+                env={**os.environ, **self.env},
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
             )
 
     @asynccontextmanager
-    async def second_hub(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """Run a second hub with its own folder, as on another machine; it ends in order with the block."""
-        process = await self.run(*SECOND, DATA_DIR=self.env["DATA_DIR"] + "-b")
+    async def hub(self, *options: str) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run a hub that is stopped in order at the end of the block."""
+        process = await self.run(*options)
         try:
             yield process
         finally:
@@ -65,7 +67,7 @@ class World:
             await process.communicate()
 
     async def until_idle(self) -> dict[str, Any]:
-        process = await self.run()
+        process = await self.run("--until-idle", "--json", "--timeout", "240")
         output, _ = await process.communicate()
         assert process.returncode == 0, self.log.read_text()[-4000:]
         return dict(json.loads(output))
@@ -102,10 +104,10 @@ class World:
         rows = [row for row in self.moodle.completions if row.timecompleted]
         return {(people[row.userid], places[row.courseid]) for row in rows}
 
-    def finish(self) -> set[tuple[str, str]]:
+    def finish(self, share: float = 0.4) -> set[tuple[str, str]]:
         people = {user.id: user.idnumber for user in self.moodle.users}
         places = {course.id: course.idnumber for course in self.moodle.courses}
-        made = auto_complete(self.moodle, AutoCompletion(share=0.4))
+        made = auto_complete(self.moodle, AutoCompletion(share=share))
         return {(people[row.userid], places[row.courseid]) for row in made}
 
 
@@ -113,7 +115,7 @@ class World:
 async def world(
     kafka: str, registry_url: str, fresh_database: str, topic_prefix: str, tmp_path: Path
 ) -> AsyncIterator[World]:
-    moodle, elm = MoodleState(), ElmState(TOKEN, seed=records(PLAN))
+    moodle, elm = MoodleState(), ElmState(TOKEN)
     async with serve_moodle(moodle, 0) as moodle_url, _elm(elm) as server:
         env = QUICK | {
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
@@ -142,6 +144,7 @@ async def test_enrolments_reach_moodle_and_completions_elm(world: World) -> None
     wanted = expected(records(PLAN))
     last = courses(PLAN.seed, PLAN.courses)[-1].identifier
 
+    world.elm.append(records(PLAN))
     world.open_courses(PLAN.courses - 1)
     first = await world.until_idle()
     assert world.active() == {pair for pair in wanted.active if pair[1] != last}
@@ -179,28 +182,40 @@ async def test_enrolments_reach_moodle_and_completions_elm(world: World) -> None
 
 
 async def test_killed_processes_of_two_hubs_lose_nothing_and_do_nothing_twice(world: World) -> None:
+    """The feed and the completions come bit by bit, so that every death is amid work."""
     world.open_courses(PLAN.courses)
     wanted = expected(records(PLAN))
+    feed = list(records(PLAN))
     chaos = Chaos(random.Random(number := random.randrange(1_000_000)), number)
-    first = await world.run()
-    async with world.second_hub() as second:
-        await chaos.kill([first, second], 12)
-        async with asyncio.timeout(120):
-            while len(world.active()) < len(wanted.active) // 2:
-                await chaos.kill([first, second], 1)
-                await asyncio.sleep(2)  # time to do some work between two deaths
-        assert world.finish()
-        await chaos.kill([first, second], 12)
-        assert chaos.killed.total() >= 24, chaos
-        output, _ = await first.communicate()
-        assert first.returncode == 0, (chaos, world.log.read_text()[-4000:])
-    assert second.returncode == 0, (chaos, world.log.read_text()[-4000:])
+    async with world.hub() as first, world.hub(*SHARED, "--slot", "b") as second:
+        world.elm.append(feed[:40])
+        await until(lambda: bool(world.active()))
+        for start in range(40, len(feed), 40):
+            world.elm.append(feed[start : start + 40])
+            await chaos.kill([first, second], 1)
+        await until(lambda: len(world.active()) > len(wanted.active) * 2 // 3)
+        for share in (0.1, 0.2, 0.3, 0.4, 0.5):
+            assert world.finish(share), chaos
+            await chaos.kill([first, second], 2)
+        assert chaos.killed.total() >= 20, chaos
+    assert (first.returncode, second.returncode) == (0, 0), (chaos, world.log.read_text()[-4000:])
+    summary = await world.until_idle()
 
     assert world.active() == wanted.active, chaos
     assert set(world.accounts().values()) == {1}, chaos
     assert wanted.accounts <= set(world.accounts()), chaos
     assert world.told() == Counter(world.finished()), chaos
-    assert json.loads(output)["parked"] == 0, chaos
+    assert summary["parked"] == 0, chaos
+    assert changed_hands(world.log), chaos
+
+
+async def until(condition: Callable[[], bool], seconds: float = 90.0) -> None:
+    """Wait for a condition on the systems around the hub."""
+    async with asyncio.timeout(seconds):
+        while True:
+            if condition():
+                return
+            await asyncio.sleep(0.1)
 
 
 @dataclass
@@ -221,7 +236,7 @@ class Chaos:
         """Kill so many times, or until all hubs have ended."""
         goal = self.killed.total() + times
         while self.killed.total() < goal and any(hub.returncode is None for hub in hubs):
-            await asyncio.sleep(self.dice.uniform(0.2, 0.8))
+            await asyncio.sleep(self.dice.uniform(0.3, 1.3))
             victims = {f"{name} of hub {n}": pid for n, hub in enumerate(hubs) for name, pid in roles(hub)}
             if victims:
                 name = self.dice.choice(sorted(victims))
@@ -230,12 +245,23 @@ class Chaos:
                     self.killed[name] += 1
 
 
+def changed_hands(log: Path) -> set[str]:
+    """Return the roles of which both hubs had partitions, by their log."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    had = {
+        (line["role"], line["slot"])
+        for line in lines
+        if line["event"] == "partitions_changed" and line["kind"] == "assigned" and line["partitions"]
+    }
+    return {role for role, slot in had if slot == "0"} & {role for role, slot in had if slot == "b"}
+
+
 def roles(hub: asyncio.subprocess.Process) -> Iterator[tuple[str, int]]:
-    """Give name and pid of each running role process of the hub."""
+    """Give name and pid of each role process of the hub that has had time to begin its work."""
     if hub.returncode is not None:
         return
     for child in psutil.Process(hub.pid).children():
         with suppress(psutil.Error):
             command = child.cmdline()
-            if "infra.cli.role" in command:
+            if "infra.cli.role" in command and time.time() - child.create_time() > GROWN_UP:
                 yield command[command.index("infra.cli.role") + 1], child.pid

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -49,6 +50,15 @@ def test_apply_makes_everything_and_a_second_time_changes_nothing(
     assert {d.subject for d in missing} >= {topic.name for topic in topics}
     assert apply(config, registry, topics) == missing
     assert apply(config, registry, topics) == []
+
+
+def test_two_hubs_may_apply_at_the_same_moment(
+    config: KafkaConfig, registry: Registry, topics: tuple[Topic, ...]
+) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(apply, config, registry, topics) for _ in range(4)]:
+            done.result()
+    assert topics_admin.diff(config, registry, topics, 3) == []
 
 
 def test_changed_settings_of_a_topic_are_shown_and_mended(

@@ -291,6 +291,16 @@ async def test_many_such_records_one_behind_the_other_end_and_the_others_go_on(e
     assert stored(elm) == {880_000 + n: 1 for n in range(15, 40)}
 
 
+async def test_such_records_among_others_keep_nobody_waiting_for_a_second_try(elm: ElmServer) -> None:
+    bad = range(0, 30, 3)
+    for fault in poison(*bad):
+        elm.state.faults.add(fault)
+    async with opened(elm, retries=0) as sink:
+        with pytest.raises(RetryLater):
+            await sink.write(callbacks(30))
+    assert stored(elm) == {880_000 + n: 1 for n in range(30) if n not in bad}
+
+
 @pytest.mark.parametrize("kind", ["status", "reset"])
 async def test_nothing_is_given_up_while_elm_takes_nothing(elm: ElmServer, kind: str) -> None:
     elm.state.faults.add(Fault(kind=kind, endpoint="completion", method="POST", status=500))  # type: ignore[arg-type]  # parametrised

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from connectors.moodle.client import Call, MoodleClient
 from connectors.moodle.settings import MoodleSettings
@@ -105,11 +106,11 @@ def source_settings(**changes: Any) -> MoodleSourceSettings:
 
 @asynccontextmanager
 async def connected(
-    site: Site, on_call: Callable[[Call], None] = lambda _: None
+    site: Site, on_call: Callable[[Call], None] = lambda _: None, timeout: float = 5.0
 ) -> AsyncIterator[MoodleClient]:
     async with serve(site.state) as url:
         settings = MoodleSettings(
-            url=url, token=SecretStr("TOKEN"), timeout=5, max_retries=0, base_delay_ms=1, max_delay_ms=2
+            url=url, token=SecretStr("TOKEN"), timeout=timeout, max_retries=0, base_delay_ms=1, max_delay_ms=2
         )
         async with MoodleClient(settings, on_call) as client:
             yield client
@@ -409,6 +410,38 @@ async def test_reports_of_one_name_are_not_guessed_between(monkeypatch: pytest.M
     assert told.completions() == {("G00000", "101"): 1}
 
 
+@pytest.mark.parametrize("function", [reads.LIST, reads.RETRIEVE])
+async def test_a_service_without_the_report_functions_is_asked_for_statuses(function: str) -> None:
+    site, told = Site(), Told()
+    site.complete(0, 101)
+    site.state.faults.add(Fault("access_denied", functions=[function]))
+    async with connected(site) as client:
+        one = source(client, told)
+        with capture_logs() as logs:
+            await one.poll_once()
+            await one.poll_once()
+    assert told.completions() == {("G00000", "101"): 1}
+    (warning,) = (entry for entry in logs if entry["log_level"] in ("warning", "error"))
+    assert (warning["event"], warning["not_allowed"]) == ("completion_reports_missing", function)
+    assert one.status["reports"] == {"recent": None, "all": None}
+
+
+async def test_a_report_that_was_set_and_is_not_allowed_is_an_alarm() -> None:
+    site, told = Site(), Told()
+    site.state.faults.add(Fault("access_denied", functions=[reads.RETRIEVE]))
+    async with connected(site) as client:
+        with pytest.raises(Stop, match=f"{reads.RETRIEVE}: accessexception"):
+            await source(client, told, recent_report_id=COMPLETIONS_24H).poll_once()
+
+
+async def test_a_service_that_allows_nothing_is_an_alarm() -> None:
+    site, told = Site(), Told()
+    site.state.faults.add(Fault("access_denied"))
+    async with connected(site) as client:
+        with pytest.raises(Stop, match="accessexception"):
+            await source(client, told).poll_once()
+
+
 async def test_times_in_another_language_are_no_silent_end() -> None:
     site, told = Site(), Told()
     site.complete(0, 101)
@@ -446,6 +479,44 @@ async def test_it_reads_at_its_intervals_until_stopped() -> None:
             await until(lambda: one.status["cycles"] >= cycles + 2)
         assert one.status["last_cycle"]["emitted"] == 0
     assert told.completions() == {("G00000", "101"): 1}
+
+
+async def test_a_large_site_is_left_to_rest_and_recent_completions_wait_for_no_sweep() -> None:
+    site, told = Site(), Told()
+    hurry = {"catalogue_interval": 0.001, "completions_interval": 0.01, "sweep_interval": 0.0}
+    async with connected(site) as client:
+        one = source(client, told, rest_factor=1e9, **hurry)
+        async with running(one):
+            checks, sweep, recent = 2, 1, 1
+            await until(lambda: site.calls(reads.RETRIEVE) == checks + sweep + recent)
+        assert (site.calls(reads.COURSES), one.status["sweeps"]) == (1, 1)
+        restless = source(client, told, rest_factor=0.0, **hurry)
+        async with running(restless):
+            await until(lambda: restless.status["sweeps"] > 2 and site.calls(reads.COURSES) > 3)
+
+
+@pytest.mark.parametrize("reports", [{}, NO_REPORTS])
+async def test_large_answers_have_more_time(reports: dict[str, str]) -> None:
+    site, told = Site(), Told()
+    site.complete(0, 101)
+    for function in (reads.COURSES, reads.RETRIEVE):
+        site.state.faults.add(Fault("latency", functions=[function], seconds=0.6))
+    async with connected(site, timeout=0.3) as client:
+        with pytest.raises(RetryLater):
+            await source(client, told, read_timeout=0.1, **reports).poll_once()
+        await source(client, told, **reports).poll_once()
+    assert told.completions() == {("G00000", "101"): 1}
+
+
+async def test_reports_that_are_made_later_are_found_by_the_next_sweep() -> None:
+    site, told = Site(), Told()
+    site.state.faults.add(Fault("access_denied", functions=[reads.LIST], count=1))
+    async with connected(site) as client:
+        one = source(client, told, sweep_interval=0.0)
+        await one.poll_once()
+        assert one.status["reports"] == {"recent": None, "all": None}
+        await one.poll_once()
+        assert None not in one.status["reports"].values()
 
 
 @pytest.mark.parametrize(
