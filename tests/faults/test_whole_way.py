@@ -29,6 +29,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.faults]
 TOKEN = "a token of the test"
 PLAN = SeedPlan(seed=7, records=600, courses=8, broken=0.02)
 ACTIVE = 0
+LATER = "2026-11-20T08:06:43.000-08:00"
 GROWN_UP = 2.0
 """Seconds after which a process may be killed: about what it needs to start, so that some die at that too."""
 COMMAND = (sys.executable, "-m", "infra.cli.main", "run")
@@ -156,11 +157,16 @@ async def test_enrolments_reach_moodle_and_completions_elm(world: World) -> None
     world.open_courses(PLAN.courses)
     finished = world.finish()
     assert finished
+    suspended = world.elm.append(suspends(world.active(), 20))
+    wanted = expected([*records(PLAN), *suspended])
     second = await world.until_idle()
     assert second["parked"] == 0
     assert second["users_created"] == second["records_new"] == 0
+    assert second["records_updated"] == len(suspended)
     assert world.active() == wanted.active
+    assert sum(row.status != ACTIVE for row in world.moodle.enrolments) == len(suspended)
     assert second["enrolments_active"] == len(wanted.active)
+    assert second["enrolments_suspended"] == len(suspended)
     assert world.told() == Counter(finished)
     assert second["completions_delivered"] == len(finished)
 
@@ -179,6 +185,16 @@ async def test_enrolments_reach_moodle_and_completions_elm(world: World) -> None
     assert "@" not in "".join(line for line in log.splitlines() if line.startswith("{")), (
         "an address in a log"
     )
+
+
+def suspends(active: set[tuple[str, int]], count: int) -> list[dict[str, Any]]:
+    """Return later records that suspend ``count`` of the ``active`` enrolments."""
+    newest = {(record.get("GUID"), str(record.get("COURSE_IDENTIFIER"))): record for record in records(PLAN)}
+    later = {"COURSE_STATE": "Suspend", "COURSE_STATE_DATE": LATER, "date_created": LATER}
+    chosen = [newest[person, str(course)] | later for person, course in sorted(active)[:count]]
+    for record in chosen:
+        del record["record_enrol_id"]
+    return chosen
 
 
 async def test_killed_processes_of_two_hubs_lose_nothing_and_do_nothing_twice(world: World) -> None:
