@@ -23,7 +23,7 @@ DEAD_LETTERS = Counter("hub_dead_letters", "Messages that became dead letters", 
 TRANSACTIONS = Counter("hub_transactions", "Kafka transactions, committed or aborted", ["role", "outcome"])
 COMMIT_SECONDS = Histogram(
     "hub_commit_seconds",
-    "Time from the first record of a batch to the end of its transaction",
+    "Time to handle a batch that was read and to commit its transaction",
     ["role"],
     buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )

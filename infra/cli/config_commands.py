@@ -13,7 +13,8 @@ from connectors.moodle.client import MoodleClient
 from connectors.moodle.site import missing_functions
 from connectors.moodle_sink.settings import FUNCTIONS as SINK_FUNCTIONS
 from connectors.moodle_source.reads import FUNCTIONS as SOURCE_FUNCTIONS
-from infra.cli.endpoints import Demo, resolve
+from infra.cli.endpoints import Demo, Endpoints, resolve
+from infra.cli.hub import release
 from infra.cli.parts import database_of, feed_of, kafka_of, moodle_of, registry_of, topics_of
 from infra.db.connect import database_trouble, engine
 from infra.errors import HubError, RetryLater
@@ -42,6 +43,16 @@ def check(
     if offline:
         return
     endpoints = resolve(settings, Demo())
+    try:
+        failed = _failed(endpoints)
+    finally:
+        release(endpoints)
+    if failed:
+        raise typer.Exit(4)
+
+
+def _failed(endpoints: Endpoints) -> list[str]:
+    """Reach every service, tell how it went, and return the names of those that fail."""
     simulated = {endpoint.name for endpoint in endpoints.table if endpoint.origin == "simulator"}
     checks: dict[str, Callable[[Settings], str]] = {
         "Kafka": _kafka,
@@ -57,8 +68,7 @@ def check(
     ]
     for name in sorted(simulated & checks.keys()):
         typer.echo(f"{name:16} simulator, runs with `hub run`")
-    if failed:
-        raise typer.Exit(4)
+    return failed
 
 
 def _passes(name: str, probe: Callable[[Settings], str], settings: Settings) -> bool:

@@ -1,22 +1,25 @@
 """Decides where every service is: what is set, else the embedded service, else the simulator."""
 
-import fcntl
 import json
 import secrets
 import socket
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 from urllib.parse import urlsplit
 
+from infra.cli.claims import own_services
 from infra.cli.supervisor import Spec
 from infra.embedded import services
+from infra.embedded.ports import is_free
+from infra.errors import HubError
 from infra.settings import Settings
 
 TETHERED = (sys.executable, "-m", "infra.cli.tethered")
 """How a module is run as a child that ends with its supervisor."""
+_PORT_SECONDS = 15.0
 _EMBEDDED = {
     "kafka_bootstrap_servers": services.KAFKA,
     "schema_registry_url": services.REGISTRY,
@@ -80,7 +83,7 @@ def resolve(settings: Settings, demo: Demo) -> Endpoints:
     given = {name: _plain(getattr(settings, name)) for name in _EMBEDDED}
     needed = frozenset(service for name, service in _EMBEDDED.items() if not given[name])
     env: dict[str, str] = {}
-    started = bool(needed) and services.load(settings.data_dir) is None
+    started = bool(needed) and own_services(settings.data_dir)
     if needed:
         running = services.up(settings.data_dir, only=needed)
         env = {name.upper(): getattr(running, name) for name in _EMBEDDED if not given[name]}
@@ -123,15 +126,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def claim_simulators(data: Path) -> IO[str] | None:
-    """Return a held lock if no other hub runs the simulators of ``data``; it ends with the process."""
-    lock = (data / "simulators.lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        return None
-    return lock
+def await_simulator_ports(data: Path) -> None:
+    """Return when nobody listens on the simulators' ports, such as those of a hub that was just killed.
+
+    Raises:
+        HubError: another program keeps one.
+    """
+    notes, deadline = notes_of(data), time.monotonic() + _PORT_SECONDS
+    for name in ("moodle_port", "elm_port"):
+        while not is_free(int(notes[name])):
+            if time.monotonic() > deadline:
+                text = (
+                    f"port {notes[name]} of a simulator is in use by another program: "
+                    f"free it, or set another {name} in {data / 'simulators.json'}"
+                )
+                raise HubError(text)
+            time.sleep(0.1)
 
 
 def notes_of(data: Path, demo: Demo | None = None) -> dict[str, str | int]:

@@ -9,14 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from infra.cli.endpoints import TETHERED, Demo, Endpoints, claim_simulators, free_port, resolve
+from infra.cli.claims import claim, stop_services
+from infra.cli.endpoints import (
+    TETHERED,
+    Demo,
+    Endpoints,
+    await_simulator_ports,
+    free_port,
+    resolve,
+)
 from infra.cli.idle import Look, Watch, status, until_idle
 from infra.cli.parts import database_of
 from infra.cli.summary import Start, Summary, begin, summarise
 from infra.cli.supervisor import Spec, Supervisor
 from infra.cli.topics_commands import apply_topics
 from infra.db.migrate import migrate
-from infra.embedded import services
 from infra.settings import Settings
 from processors.parking import Standing
 
@@ -110,7 +117,7 @@ def prepare(settings: Settings, demo: Demo) -> Endpoints:
 def release(endpoints: Endpoints) -> None:
     """Stop the embedded services, if they were started for these endpoints."""
     if endpoints.started:
-        services.down(endpoints.settings.data_dir)
+        stop_services(endpoints.settings.data_dir)
 
 
 @asynccontextmanager
@@ -118,12 +125,15 @@ async def running(endpoints: Endpoints, plan: Plan) -> AsyncIterator[Hub]:
     """Run the processes of ``plan`` while the block runs; Ctrl-C and SIGTERM set the hub's stop."""
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+            continue  # started by nohup
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with ExitStack() as stack:
         stack.callback(release, endpoints)
-        lock = claim_simulators(endpoints.settings.data_dir) if endpoints.simulators else None
+        lock = claim(endpoints.settings.data_dir / "simulators.lock") if endpoints.simulators else None
         if lock is not None:
             stack.enter_context(lock)
+            await asyncio.to_thread(await_simulator_ports, endpoints.settings.data_dir)
         specs = [*(endpoints.simulators if lock else ()), *_specs(endpoints, plan)]
         log_file = stack.enter_context(_opened(plan.log_path)) if plan.log_path else None
         supervisor = Supervisor(specs, stop, log_file)

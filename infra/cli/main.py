@@ -1,7 +1,12 @@
-"""The command ``hub``. Exit status: 0 done, 1 failed, 2 bad arguments or settings, 4 a service is away."""
+"""The command ``hub``. Exit status: 0 done, 1 failed, 2 bad arguments or settings, 4 a service is away.
 
+128 and more: ended by a signal before all was done, 130 by Ctrl-C.
+"""
+
+import signal
 import sys
 from collections.abc import Sequence
+from types import FrameType
 
 import typer
 from pydantic import ValidationError
@@ -28,6 +33,9 @@ app.add_typer(config, name="config")
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure that is not a bug ends with one clear line."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores one of them
+            signal.signal(number, _end)
     try:
         app(args=arguments)
     except ValidationError as error:
@@ -38,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (HubError, EmbeddedError) as error:
         print(error, file=sys.stderr)
         sys.exit(4 if isinstance(error, RetryLater) else 1)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """Leave in order, so that services that are just being started are stopped again."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

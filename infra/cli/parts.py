@@ -11,10 +11,16 @@ from producers.elm.settings import ElmFeedSettings
 from schemas.ids import Target, TenantId
 from schemas.topics import Topic, TopicSet, changelog, topic_set
 
+_CRITICAL = 2
+"""Of the levels of syslog."""
+
 
 def kafka_of(settings: Settings) -> KafkaConfig:
-    """Return how Kafka's clients reach the brokers."""
-    return settings.kafka(settings.kafka_bootstrap_servers or "")
+    """Return how Kafka's clients reach the brokers, and that they write no lines of their own.
+
+    What they have to say comes as log events; their own lines, one for every try to connect, are no JSON.
+    """
+    return settings.kafka(settings.kafka_bootstrap_servers or "") | {"log_level": _CRITICAL}
 
 
 def registry_of(settings: Settings) -> Registry:

@@ -8,6 +8,7 @@ import argparse
 import signal
 import sys
 import threading
+from contextlib import ExitStack
 
 import structlog
 
@@ -33,7 +34,13 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     status = Status(options.role)
-    with serve_status(status, options.status_port) as port:
+    with ExitStack() as stack:
+        try:
+            port = stack.enter_context(serve_status(status, options.status_port))
+        except OSError as error:
+            reason = f"cannot listen on port {options.status_port}: {error.strerror}; see STATUS_PORT"
+            log.error("role_failed", reason=reason)
+            sys.exit(1)
         log.info("role_started", status_port=port)
         sys.exit(_run(Context(settings, options.slot, stop, status)))
 

@@ -85,12 +85,12 @@ def _relay(context: Context) -> None:
         registry=registry_of(context.settings),
         prefix=context.settings.topic_prefix,
     )
-    run_relay(settings, context.stop)
+    run_relay(settings, context.stop, context.status)
 
 
 def _elm_poll(context: Context) -> None:
-    poll = partial(run_elm_poll, feed_of(context.settings), database_of(context.settings))
-    asyncio.run(_until(context.stop, poll))
+    feed, database = feed_of(context.settings), database_of(context.settings)
+    asyncio.run(_until(context.stop, lambda stop: run_elm_poll(feed, database, stop, context.status)))
 
 
 def _moodle_sink(context: Context) -> None:

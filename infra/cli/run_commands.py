@@ -11,6 +11,7 @@ from rich.table import Table
 
 from infra import logs
 from infra.cli import demo as demonstration
+from infra.cli.claims import roles_claimed
 from infra.cli.demo import Counts
 from infra.cli.endpoints import Demo, Endpoints
 from infra.cli.hub import Hub, Plan, prepare, running
@@ -19,7 +20,8 @@ from infra.cli.roles import ROLES
 from infra.cli.summary import show
 from infra.settings import Settings
 
-UNREACHED = 4
+DONE, UNREACHED, INTERRUPTED = 0, 4, 130
+_STOPPED = "Stopped before all was done; nothing is lost, the next start goes on from here."
 
 
 def run(
@@ -44,29 +46,35 @@ def run(
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format, role="supervisor", slot=slot)
     console = Console(stderr=True)
-    endpoints = prepare(settings, Demo())
-    show_endpoints(endpoints, console)
     plan = Plan(tuple(dict.fromkeys(roles or ROLES)), slot, quick=until_idle)
-    if not asyncio.run(_run(endpoints, plan, console, until_idle, timeout, as_json)):
-        console.print("not idle within the time given" if timeout else "stopped before it was idle")
-        raise typer.Exit(UNREACHED)
+    with roles_claimed(settings.data_dir, plan.roles, slot):
+        endpoints = prepare(settings, Demo())
+        show_endpoints(endpoints, console)
+        raise typer.Exit(asyncio.run(_run(endpoints, plan, console, until_idle, timeout, as_json)))
 
 
 async def _run(
     endpoints: Endpoints, plan: Plan, console: Console, until_idle: bool, timeout: float | None, as_json: bool
-) -> bool:
-    """Return false if the hub was to become idle and did not."""
+) -> int:
+    """Return the exit status."""
     async with running(endpoints, plan) as hub:
         if not until_idle:
             await hub.stop.wait()
-            return True
+            return DONE
         try:
             async with asyncio.timeout(timeout):
                 idle = await hub.until_idle(lambda _: None)
+            status = DONE if idle else INTERRUPTED
         except TimeoutError:
-            idle = False
-        await _tell(hub, console, as_json)
-        return idle
+            console.print(
+                f"Not idle within {timeout:.0f} s; nothing is lost, the next start goes on from here."
+            )
+            status = UNREACHED
+        if status == INTERRUPTED:
+            console.print(_STOPPED)
+        else:
+            await _tell(hub, console, as_json)
+        return status
 
 
 def demo(
@@ -83,17 +91,20 @@ def demo(
         raise typer.BadParameter("the demo makes up data: unset MOODLE_URL and ELM_API_URL, or use `hub run`")
     logs.configure(settings.log_level, settings.log_format, role="supervisor", slot="0")
     console = Console(stderr=as_json)
-    with console.status("Starting Kafka, schema registry and PostgreSQL"):
-        endpoints = prepare(settings, Demo(records, courses))
-    show_endpoints(endpoints, console)
     log_path = settings.data_dir / "logs" / "hub.log"
-    console.print(f"Logs of all processes: {log_path}")
     plan = Plan(tuple(ROLES), quick=True, log_path=log_path)
-    if not asyncio.run(_demo(endpoints, plan, console, once, as_json)):
-        raise typer.Exit(UNREACHED)
+    with roles_claimed(settings.data_dir, plan.roles, plan.slot):
+        with console.status("Starting Kafka, schema registry and PostgreSQL"):
+            endpoints = prepare(settings, Demo(records, courses))
+        show_endpoints(endpoints, console)
+        console.print(f"Logs of all processes: {log_path}")
+        if not asyncio.run(_demo(endpoints, plan, console, once, as_json)):
+            console.print(_STOPPED)
+            raise typer.Exit(INTERRUPTED)
 
 
 async def _demo(endpoints: Endpoints, plan: Plan, console: Console, once: bool, as_json: bool) -> bool:
+    """Return false if it was stopped before the summary."""
     async with running(endpoints, plan) as hub:
         site = demonstration.Site(endpoints)
         await site.open_courses(hub.stop)

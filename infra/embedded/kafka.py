@@ -102,7 +102,7 @@ def start(node: Node, jar_folder: Path, deadline: float) -> None:
 
 def _format(node: Node, java: list[str], settings: Path, deadline: float) -> None:
     command = [*java[:1], "-XX:TieredStopAtLevel=1", *java[1:], "kafka.tools.StorageTool", "format"]
-    command += ["--cluster-id", node.cluster_id, "--config", str(settings.resolve()), "--ignore-formatted"]
+    command += [f"--cluster-id={node.cluster_id}", "--config", str(settings.resolve()), "--ignore-formatted"]
     left = max(1.0, deadline - time.monotonic())
     if not process.run_logged(command, node.place.log, seconds=left):
         raise process.failure(node.place, "could not format its storage")

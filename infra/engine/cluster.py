@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from infra.engine.errors import WorkerFailed
@@ -13,7 +13,7 @@ from infra.settings import KafkaConfig
 
 T = TypeVar("T")
 
-_CALL_SECONDS = 10.0
+_CALL_SECONDS = 4.0
 _PATIENCE_SECONDS = 120.0
 _NEW_TOPIC_SECONDS = 5.0
 """A topic that has just been made is not at once known to all brokers."""
@@ -85,7 +85,10 @@ class Cluster:
         futures = self._admin.list_offsets(
             dict(wanted), isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=_CALL_SECONDS
         )
-        return {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+        found = {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+        if any(offset < 0 for offset in found.values()):  # its leader is away; the client raises nothing
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return found
 
     def _ask(self, question: Callable[[], T]) -> T:
         deadline = time.monotonic() + _PATIENCE_SECONDS

@@ -21,13 +21,13 @@ from infra.engine.config import EngineConfig, SinkConfig
 from infra.engine.envelope import Writer, dead_letter, event_id, trace_of
 from infra.engine.errors import Aborted, WorkerFailed
 from infra.engine.group import Group, Rebalance
-from infra.engine.report import count_batch, show_progress
+from infra.engine.report import count_batch, obey, show_progress
 from infra.engine.sink import Attempt, Background, Sink
 from infra.engine.transactions import Transactions
 from infra.engine.watchdog import Watchdog
 from infra.errors import RetryLater, Stop
 from infra.stage import Output
-from infra.telemetry import PAUSED, WRITE_SECONDS, Status
+from infra.telemetry import WRITE_SECONDS, Status
 from schemas.reasons import Reason
 from schemas.topics import Record
 
@@ -135,7 +135,7 @@ class Connector:
         show_progress(self._status, self._group)
         self._group.join(self._sink.input.name, Rebalance(self._gain, self._give_up, self._lose))
         while not self._stop.is_set():
-            self._hold_while_paused()
+            obey(self._status, self._group)
             messages = self._early + self._group.take(
                 self._limits.batch_size, self._limits.linger_seconds, self._config.idle_seconds
             )
@@ -163,14 +163,6 @@ class Connector:
             else:
                 self._breaker.closed()
                 return
-
-    def _hold_while_paused(self) -> None:
-        paused = self._status.paused.is_set()
-        PAUSED.labels(self._sink.name).set(paused)
-        if paused:
-            self._group.hold()
-        else:
-            self._group.go_on()
 
     # Delivering one batch
 

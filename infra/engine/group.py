@@ -21,8 +21,10 @@ from infra.telemetry import PARTITIONS, REBALANCES
 
 _COMMITTED_SECONDS = 10.0
 _COMMITTED_PATIENCE_SECONDS = 180.0
+_AGAIN_SECONDS = 0.1
 _HOPELESS = frozenset(
     {
+        KafkaError._FATAL,  # such as a static member that was fenced; `fatal()` is not set in this form
         KafkaError._AUTO_OFFSET_RESET,
         KafkaError._AUTHENTICATION,
         KafkaError.TOPIC_AUTHORIZATION_FAILED,
@@ -152,12 +154,18 @@ class Group:
         while True:
             self._beat()
             try:
-                found = self._consumer.committed(wanted, _COMMITTED_SECONDS)
-                break
+                return self._committed(wanted)
             except KafkaException as error:
                 if error.args[0].fatal() or time.monotonic() > deadline:
                     msg = f"{self._role}: committed offsets cannot be read: {error.args[0]}"
                     raise WorkerFailed(msg) from None
+            time.sleep(_AGAIN_SECONDS)
+
+    def _committed(self, wanted: list[TopicPartition]) -> dict[Place, int | None]:
+        found = self._consumer.committed(wanted, _COMMITTED_SECONDS)
+        for one in found:
+            if one.error is not None:  # no answer for this one, which is not the same as no offset
+                raise KafkaException(one.error)
         return {(one.topic, one.partition): one.offset if one.offset >= 0 else None for one in found}
 
     def _places(self, partitions: Iterable[int]) -> list[Place]:
@@ -193,8 +201,8 @@ class Group:
         if error is None or error.code() == KafkaError._PARTITION_EOF:
             return True
         if error.fatal() or error.code() in _HOPELESS:
-            place = f"{message.topic()}[{message.partition()}]"
-            msg = f"{self._role}: reading {place} failed: {error.name()}: {error.str()}"
+            what = message.topic() or "the inputs"
+            msg = f"{self._role}: reading {what} failed: {error.name()}: {error.str()}"
             raise WorkerFailed(msg)
         _log.warning("read_failed", role=self._role, code=error.name(), topic=message.topic())
         return False

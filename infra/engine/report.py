@@ -9,7 +9,7 @@ from confluent_kafka import Message
 
 from infra.engine.group import Group
 from infra.engine.transactions import Transactions
-from infra.telemetry import COMMIT_SECONDS, DEAD_LETTERS, RECORDS_READ, RECORDS_WRITTEN, Status
+from infra.telemetry import COMMIT_SECONDS, DEAD_LETTERS, PAUSED, RECORDS_READ, RECORDS_WRITTEN, Status
 from schemas.reasons import Reason
 
 
@@ -28,6 +28,16 @@ def count_batch(
     for reason, count in dead.items():
         DEAD_LETTERS.labels(role, reason).inc(count)
     COMMIT_SECONDS.labels(role).observe(time.monotonic() - started)
+
+
+def obey(status: Status, group: Group) -> None:
+    """Hold the worker while an operator wishes so."""
+    is_paused = status.paused.is_set()
+    PAUSED.labels(status.role).set(is_paused)
+    if is_paused:
+        group.hold()
+    else:
+        group.go_on()
 
 
 def show_progress(status: Status, group: Group) -> None:

@@ -113,6 +113,7 @@ class Restorer:
                 "left": len(waiting),
             }
         self._consumer.unassign()
+        self._store.loaded()
         RESTORED.labels(self._role).inc(count)
         return count
 
@@ -131,7 +132,7 @@ class Restorer:
                 offsets[partition] = offset + 1
                 count += 1
         if offsets:
-            self._store.write(rows, offsets)
+            self._store.load(rows, offsets)
         return count
 
     def _end(

@@ -18,7 +18,7 @@ from infra.engine.errors import Aborted
 from infra.engine.group import Group, Rebalance
 from infra.engine.handling import Handling
 from infra.engine.ownership import check, introduce
-from infra.engine.report import count_batch, show_progress
+from infra.engine.report import count_batch, obey, show_progress
 from infra.engine.restore import Restorer
 from infra.engine.store import Store
 from infra.engine.tables import PartitionTable
@@ -104,19 +104,13 @@ class Worker:
         show_progress(self._status, self._group)
         self._group.join(self._changelog, Rebalance(self._gain, self._give_up, self._give_up))
         while not self._stop.is_set():
-            self._hold_while_paused()
+            obey(self._status, self._group)
             messages = self._group.take(
                 self._config.batch_size, self._config.linger_seconds, self._config.idle_seconds
             )
             if self._group.joined:
                 self._status.ready()
             self._step(messages)
-
-    def _hold_while_paused(self) -> None:
-        if self._status.paused.is_set():
-            self._group.hold()
-        else:
-            self._group.go_on()
 
     def _step(self, messages: list[Message]) -> None:
         """Handle and commit one batch; on an abort everything is as before it, and it comes again."""

@@ -145,7 +145,7 @@ class Clock:
         }
 
 
-def main() -> int:
+def run() -> int:
     """Do what the JSON of the command line says."""
     settings = json.loads(sys.argv[1])
     work = {"raw": raw, "process": process, "restore": restore, "serve": serve}[settings["mode"]]
@@ -155,4 +155,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

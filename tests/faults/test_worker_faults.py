@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 
 from infra.engine.watchdog import HUNG_EXIT_CODE
+from infra.partitioning import partition_of
 from infra.settings import GroupProtocol
 from schemas.topics import PEOPLE
 from tests.faults import counting, sink_worker
-from tests.faults.worker import FAILED
-from tests.faults.world import World, assert_results, expected_table, wait_for
+from tests.faults.world import FAILED, PARTITIONS, World, assert_results, expected_table, wait_for
 
 pytestmark = pytest.mark.faults
 
@@ -63,10 +63,11 @@ def load_meanwhile(world: World, events: int, people: int, seed: int) -> Iterato
 def test_kill_9_at_random_moments(world: World, chance: random.Random) -> None:
     world.load(8_000, 300, chance.randrange(1_000))
     for _ in range(KILLS):
-        with world.worker(batch_size=100, drag=0.001) as worker:
-            if chance.random() < 0.7:
-                worker.wait_ready()
-            threading.Event().wait(chance.uniform(0.0, 0.8))
+        with world.worker(batch_size=400, drag=0.001) as worker:
+            if chance.random() < 0.7:  # while it writes; otherwise while it starts or restores
+                written = world.written()
+                wait_for(lambda: world.written() > written, 60, worker.tail)  # noqa: B023
+            threading.Event().wait(chance.uniform(0.0, 0.4))
             worker.kill()
     with world.worker(drag=0.0) as worker:
         world.wait_until_drained(90)
@@ -120,18 +121,12 @@ def test_workers_join_and_leave_under_load(world: World, chance: random.Random, 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_frozen_worker_wakes_up_as_a_zombie(world: World, protocol: str) -> None:
-    options = {"protocol": protocol, "transaction_timeout_ms": 10_000}
+    options = {"protocol": protocol, "transaction_timeout_ms": 10_000, "batch_size": 2_000, "linger": 1.0}
     with world.worker("0", environ={"FREEZE": "1"}, **options) as zombie:
         zombie.wait_ready()
         world.load(300, 20, seed=1)
         world.wait_until_drained()
-        for number in range(20):
-            if number == 10:
-                world.send(PEOPLE.prefixed(world.prefix), counting.special(10, counting.FREEZE))
-                world.sent["people", "p000010"] += 1
-            world.send(PEOPLE.prefixed(world.prefix), counting.person(number))
-            world.sent["people", f"p{number:06}"] += 1
-        world.producer.flush(10)
+        _send_a_batch_that_freezes(world)
         wait_for(lambda: _is_stopped(zombie.process.pid), 20, zombie.tail)
         with world.worker("1", **options) as heir:
             wait_for(lambda: len(heir.partitions()) == 6, 40, heir.tail)
@@ -143,6 +138,18 @@ def test_a_frozen_worker_wakes_up_as_a_zombie(world: World, protocol: str) -> No
             wait_for(lambda: zombie.process.poll() is not None or bool(zombie.status()), 30, zombie.tail)
     world.assert_exact()
     assert world.aborted() > 0, "the zombie had written records"
+
+
+def _send_a_batch_that_freezes(world: World) -> None:
+    """Send more than one portion to one partition, so that the first is written before the worker freezes."""
+    places = {number: partition_of(counting.person(number).key, PARTITIONS) for number in range(200)}
+    numbers = [number for number, place in places.items() if place == places[10]]
+    people = [counting.person(numbers[turn % len(numbers)]) for turn in range(600)]
+    people.insert(500, counting.special(10, counting.FREEZE))
+    for person in people:
+        world.send(PEOPLE.prefixed(world.prefix), person)
+        world.sent["people", person.person_id] += 1
+    world.producer.flush(10)
 
 
 def _is_stopped(pid: int) -> bool:

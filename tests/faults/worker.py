@@ -19,8 +19,9 @@ from infra.registry import Registry
 from infra.settings import GroupProtocol
 from infra.telemetry import Status, serve_status
 from tests.faults import counting
+from tests.faults.world import FAILED
 
-FAILED, STOPPED = 3, 4
+STOPPED = 4
 
 
 def config_of(settings: dict[str, Any]) -> EngineConfig:

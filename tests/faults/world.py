@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -37,6 +38,8 @@ from schemas.topics import DEAD_LETTERS, Record, Topic, changelog
 from tests.faults import counting
 
 PARTITIONS = 6
+FAILED = 3
+"""Exit code of a worker that cannot go on, where a new process can."""
 
 
 @dataclass
@@ -142,6 +145,30 @@ class World:
         }
         return WorkerProcess(settings, self.folder / f"worker-{slot}.log")
 
+    @contextmanager
+    def supervised(self, slot: str, **options: Any) -> Iterator[None]:
+        """Keep a worker running while the block does: a new process follows one that says it cannot go on."""
+        done = threading.Event()
+        failures: list[str] = []
+
+        def supervise() -> None:
+            while not done.is_set():
+                with self.worker(slot, **options) as worker:
+                    while worker.process.poll() is None and not done.wait(0.1):
+                        pass
+                    if worker.process.returncode not in (None, FAILED):
+                        failures.append(worker.tail())
+                        done.set()
+
+        thread = threading.Thread(target=supervise)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+        assert not failures, failures[0]
+
     def start_sink(self, notes: Path) -> WorkerProcess:
         """Start `tests.faults.sink_worker`, which notes what it writes in a file."""
         return self.start("sink", module="tests.faults.sink_worker", notes=str(notes))
@@ -214,6 +241,10 @@ class World:
             key.decode(): msgspec.msgpack.decode(value) for key, value in rows if not key.startswith(b"\0")
         }
 
+    def written(self) -> int:
+        """Return how many offsets of the output are taken, by committed records or not."""
+        return sum(self.ends([self.output.name]).values())
+
     def aborted(self) -> int:
         """Return how many records were written to output and changelog by transactions that were aborted."""
         names = (self.output.name, self.changelog.name)
@@ -276,7 +307,17 @@ class WorkerProcess:
 
 
 def ends(kafka: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-    """Return the high watermarks of all partitions of ``topics``."""
+    """Return the high watermarks of all partitions of ``topics``, waiting for leaders to be there."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return _ends(kafka, topics)
+        except (KafkaException, KeyError):
+            if time.monotonic() > deadline:
+                raise
+
+
+def _ends(kafka: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     consumer = Consumer(
         {"bootstrap.servers": kafka, "group.id": "unused", "isolation.level": "read_uncommitted"}
     )
