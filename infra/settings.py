@@ -162,6 +162,9 @@ class Settings(BaseSettings):
         default=None, description="Token; if not set, the feed's"
     )
 
+    watchdog_seconds: float = Field(
+        default=40.0, gt=10, description="A process without a sign of life for so long is started anew"
+    )
     stop_retry_interval: float = Field(
         default=60.0, gt=0, description="Seconds between tries while credentials or rights are wrong"
     )

@@ -62,6 +62,7 @@ class Context:
             slot=self.slot,
             protocol=settings.kafka_group_protocol,
             batch_size=settings.batch_size,
+            watchdog_seconds=settings.watchdog_seconds,
         )
 
     @property

@@ -1,10 +1,13 @@
 """`hub topics`: topics and schemas of the cluster against the table of topics."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from infra import topics_admin
+from infra.cli.claims import stop_services
 from infra.cli.endpoints import Demo, resolve
 from infra.cli.parts import all_topics, kafka_of, registry_of
 from infra.settings import Settings
@@ -27,8 +30,9 @@ def apply_topics(settings: Settings) -> list[Difference]:
 @topics.command()
 def apply() -> None:
     """Create missing topics, register schemas, set retention and compatibility. Deletes nothing."""
-    for difference in apply_topics(_resolved()):
-        typer.echo(f"mended   {difference.subject}: {difference.what}")
+    with _resolved() as settings:
+        for difference in apply_topics(settings):
+            typer.echo(f"mended   {difference.subject}: {difference.what}")
     typer.echo("topics and schemas are as they shall be")
 
 
@@ -39,13 +43,10 @@ def diff(
     ] = False,
 ) -> None:
     """Show what `hub topics apply` would change, and what it could not."""
-    settings = _resolved()
-    found = topics_admin.diff(
-        kafka_of(settings),
-        registry_of(settings),
-        all_topics(settings),
-        settings.topic_partitions,
-    )
+    with _resolved() as settings:
+        found = topics_admin.diff(
+            kafka_of(settings), registry_of(settings), all_topics(settings), settings.topic_partitions
+        )
     for difference in found:
         sign = "BLOCKING" if difference.blocking else "differs "
         typer.echo(f"{sign} {difference.subject}: {difference.what}")
@@ -55,5 +56,12 @@ def diff(
         raise typer.Exit(1)
 
 
-def _resolved() -> Settings:
-    return resolve(Settings(), Demo()).settings
+@contextmanager
+def _resolved() -> Iterator[Settings]:
+    """Give the resolved settings; embedded services that had to be started for it are stopped again."""
+    endpoints = resolve(Settings(), Demo())
+    try:
+        yield endpoints.settings
+    finally:
+        if endpoints.started:
+            stop_services(endpoints.settings.data_dir)

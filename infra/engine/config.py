@@ -1,5 +1,6 @@
 """Settings of a worker, and what follows from them for the Kafka clients."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from infra.codec import Codec
 from infra.settings import GroupProtocol, KafkaConfig
 from schemas.topics import DEAD_LETTERS, Topic, changelog
 
+_SAME_ERROR_SECONDS = 30.0
 _log = structlog.get_logger()
 
 
@@ -148,7 +150,13 @@ def producer_settings(config: EngineConfig, role: str) -> dict[str, Any]:
 
 
 def _report(client: str) -> Callable[[KafkaError], None]:
+    """Return what notes a client's errors, each code once in a while: an outage repeats them endlessly."""
+    noted: dict[str, float] = {}
+
     def report(error: KafkaError) -> None:
-        _log.warning("kafka_client_error", client=client, code=error.name(), fatal=error.fatal())
+        now = time.monotonic()
+        if now - noted.get(error.name(), -_SAME_ERROR_SECONDS) >= _SAME_ERROR_SECONDS:
+            noted[error.name()] = now
+            _log.warning("kafka_client_error", client=client, code=error.name(), fatal=error.fatal())
 
     return report

@@ -72,8 +72,10 @@ class Writer:
         topic, record = output.topic, output.record
         key = record.key.encode()
         route = getattr(record, "route", None)
-        head = self._heads.get(record.TYPE) or self._head(record.TYPE)
-        headers = [*head, ("ce_id", event_id.encode()), ("ce_subject", key)]
+        headers: Headers = []
+        if not topic.internal:  # they are for readers from outside
+            head = self._heads.get(record.TYPE) or self._head(record.TYPE)
+            headers = [*head, ("ce_id", event_id.encode()), ("ce_subject", key)]
         if trace is not None:
             headers.append(("traceparent", trace))
         partition = -1 if route is None else partition_of(route, self._partitions[topic.name])

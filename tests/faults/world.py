@@ -33,6 +33,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from infra.codec import Codec, schema_text
 from infra.engine.store import Store
+from infra.engine.watchdog import HUNG_EXIT_CODE
 from infra.registry import Registry
 from schemas.topics import DEAD_LETTERS, Record, Topic, changelog
 from tests.faults import counting
@@ -147,7 +148,10 @@ class World:
 
     @contextmanager
     def supervised(self, slot: str, **options: Any) -> Iterator[None]:
-        """Keep a worker running while the block does: a new process follows one that says it cannot go on."""
+        """Keep a worker running while the block does: a new process follows one that could not go on.
+
+        It says so itself, or its watchdog ends it: a call to a broker that has just died may never return.
+        """
         done = threading.Event()
         failures: list[str] = []
 
@@ -156,7 +160,7 @@ class World:
                 with self.worker(slot, **options) as worker:
                     while worker.process.poll() is None and not done.wait(0.1):
                         pass
-                    if worker.process.returncode not in (None, FAILED):
+                    if worker.process.returncode not in (None, FAILED, HUNG_EXIT_CODE):
                         failures.append(worker.tail())
                         done.set()
 
