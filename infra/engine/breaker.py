@@ -58,7 +58,6 @@ class Breaker:
             seconds=round(seconds, 2),
             reason=str(error),
         )
-        self._status.not_ready(str(error))
         self._show(State.OPEN, str(error), seconds)
         return seconds
 
