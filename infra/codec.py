@@ -21,6 +21,8 @@ from schemas.convert import RecordError, from_record, to_record
 from schemas.topics import Record, Topic
 
 _HEADER = struct.Struct(">bI")
+Bodies = tuple[tuple[str, str], ...]
+"""Fields that are nullable records, with the full names of these."""
 
 
 class UnreadableError(HubError):
@@ -49,7 +51,7 @@ class Codec:
     """
 
     registry: Registry
-    _writers: dict[str, tuple[bytes, Any]] = field(default_factory=dict)
+    _writers: dict[str, tuple[bytes, Any, Bodies]] = field(default_factory=dict)
     _readers: dict[int, Any] = field(default_factory=dict)
 
     def encode(self, topic: Topic, record: Record) -> bytes:
@@ -60,10 +62,13 @@ class Codec:
             HubError: the schema is not registered.
             RetryLater: the registry could not be reached.
         """
-        header, schema = self._writers.get(topic.name) or self._writer(topic)
+        header, schema, bodies = self._writers.get(topic.name) or self._writer(topic)
         out = io.BytesIO()
         out.write(header)
         plain = to_record(record)
+        for name, kind in bodies:
+            if plain[name] is not None:
+                plain[name] = (kind, plain[name])
         try:
             fastavro.schemaless_writer(out, schema, plain)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
@@ -99,13 +104,14 @@ class Codec:
         except RecordError as error:
             raise UnreadableError(str(error)) from None
 
-    def _writer(self, topic: Topic) -> tuple[bytes, Any]:
+    def _writer(self, topic: Topic) -> tuple[bytes, Any, Bodies]:
         text = schema_text(topic)
         schema_id = self.registry.lookup(topic.subject, text)
         if schema_id is None:
             msg = f"subject {topic.subject} lacks this hub's schema: run `hub topics apply`"
             raise HubError(msg)
-        writer = (_HEADER.pack(0, schema_id), fastavro.parse_schema(json.loads(text)))
+        schema = fastavro.parse_schema(json.loads(text))
+        writer = (_HEADER.pack(0, schema_id), schema, _bodies(schema))
         self._writers[topic.name] = writer
         return writer
 
@@ -121,6 +127,20 @@ class Codec:
             raise UnreadableError(msg) from None
         self._readers[schema_id] = schema
         return schema
+
+
+def _bodies(schema: Any) -> Bodies:
+    """Return the nullable records among the fields of ``schema``, each with its full name.
+
+    Told which branch of the union it is, fastavro need not try the record against each of them.
+    """
+    unions = [(field["name"], field["type"]) for field in schema["fields"] if isinstance(field["type"], list)]
+    return tuple(
+        (name, branch["name"])
+        for name, branches in unions
+        for branch in branches
+        if isinstance(branch, dict) and branch["type"] == "record"
+    )
 
 
 def _misfit(plain: dict[str, Any], schema: Any) -> str:

@@ -144,7 +144,7 @@ class PeopleStage:
             return ()
         person = table.get(person_key(event.tenant, event.person_id), PersonEntry) or PersonEntry()
         if person.usable_account is not None:
-            entry = msgspec.structs.replace(entry, sent_with=person.usable_account)
+            entry = _enrolment(event, person.usable_account)
             table.put(at, entry)
             return [self._send(event.tenant, event.person_id, event.course_id, entry)]
         table.put(at, entry)
@@ -239,7 +239,7 @@ def _profile(event: Person) -> Profile:
     )
 
 
-def _enrolment(event: Enrolment) -> EnrolmentEntry:
+def _enrolment(event: Enrolment, sent_with: MoodleUserId | None = None) -> EnrolmentEntry:
     deleted = event.operation is Operation.DELETE
     return EnrolmentEntry(
         version=event.version,
@@ -250,6 +250,7 @@ def _enrolment(event: Enrolment) -> EnrolmentEntry:
         recorded_at=event.recorded_at,
         starts_at=event.starts_at,
         ends_at=event.ends_at,
+        sent_with=sent_with,
     )
 
 

@@ -5,6 +5,7 @@ something.
 """
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -42,7 +43,11 @@ def main() -> None:
             log.error("role_failed", reason=reason)
             sys.exit(1)
         log.info("role_started", status_port=port)
-        sys.exit(_run(Context(settings, options.slot, stop, status)))
+        code = _run(Context(settings, options.slot, stop, status))
+    if code:
+        # A client of Kafka that has failed may not let the interpreter end in its own way.
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _run(context: Context) -> int:

@@ -66,6 +66,7 @@ def run_sink(
         try:
             connector.run()
         finally:
+            stop.set()  # closing after a failure may hang as well: it has the time of an orderly stop
             connector.close()
 
 

@@ -54,6 +54,7 @@ def run_stage(
         try:
             worker.run()
         finally:
+            stop.set()  # closing after a failure may hang as well: it has the time of an orderly stop
             worker.close()
 
 

@@ -166,7 +166,8 @@ def test_two_live_processes_with_one_transactional_id(world: World, protocol: st
         with other.worker("0", **options) as second:
             second.wait_ready()
             wait_for(lambda: first.process.poll() is not None, 30, first.tail)
-            assert first.process.returncode == FAILED, first.tail()
+            # It says that it cannot go on, or its watchdog ends it when Kafka's client does not let it close.
+            assert first.process.returncode in (FAILED, HUNG_EXIT_CODE), first.tail()
             world.load(1_000, 100, seed=2)
             world.wait_until_drained(60)
             assert second.stop(10) == 0
