@@ -88,7 +88,7 @@ def _topics() -> str:
     about = (
         f"All topics have {PARTITIONS} partitions unless `TOPIC_PARTITIONS` says otherwise. Values are Avro "
         "in Confluent's wire format, subject `<topic>-value`, compatibility FULL_TRANSITIVE. Headers follow "
-        "CloudEvents' binary mode. Read with `isolation.level=read_committed`."
+        "CloudEvents' binary mode, except on internal topics. Read with `isolation.level=read_committed`."
     )
     return _page("Topics", about, _table(("Topic", "Key", "Schema", "Kept", "Holds"), rows))
 
