@@ -6,7 +6,7 @@ produced. It does no I/O and reads no clock; the engine makes state, outputs and
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
@@ -39,8 +39,7 @@ class Table(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Output:
+class Output(NamedTuple):
     """A record to be produced."""
 
     topic: Topic

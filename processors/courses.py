@@ -38,6 +38,8 @@ from schemas.topics import TopicSet
 from schemas.version import Version
 
 _FOUND = (Outcome.APPLIED, Outcome.UNCHANGED)
+Place = tuple[TenantId, CourseId, PersonId]
+"""Whose enrolment in what."""
 
 
 class CourseEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -144,7 +146,8 @@ class CourseStage:
         if course.moodle_course_id is None:
             table.put(at, entry)
             return ()
-        return self._enrol(at, entry, course.moodle_course_id, event.recorded_at, table)
+        place = (event.tenant, event.course_id, event.person_id)
+        return self._enrol(place, entry, course.moodle_course_id, event.recorded_at, table)
 
     def on_result(self, result: MoodleResult, table: Table) -> Iterable[Output]:
         """Take what became of a course or enrolment command."""
@@ -184,7 +187,8 @@ class CourseStage:
         table.put(at, msgspec.structs.replace(entry, moodle_course_id=found, blocked=None))
         tenant, course = TenantId(split(at)[1]), entry.wish.course_id
         outputs: list[Output] = []
-        for place, enrolment in table.scan(enrolment_key(tenant, course, ""), EnrolmentEntry):
+        for stored, enrolment in table.scan(enrolment_key(tenant, course, ""), EnrolmentEntry):
+            place = (tenant, course, PersonId(split(stored)[-1]))
             outputs += self._enrol(place, enrolment, found, now, table)
         return outputs
 
@@ -206,8 +210,9 @@ class CourseStage:
         return Output(self.topics.commands, command)
 
     def _enrol(
-        self, at: str, entry: EnrolmentEntry, course: MoodleCourseId, now: datetime, table: Table
+        self, place: Place, entry: EnrolmentEntry, course: MoodleCourseId, now: datetime, table: Table
     ) -> Iterable[Output]:
+        at = enrolment_key(*place)
         issued = Issued(
             entry.moodle_user_id, course, entry.status, entry.role, entry.starts_at, entry.ends_at
         )
@@ -217,15 +222,15 @@ class CourseStage:
         state_is_known = _state_is_known(entry)
         entry = msgspec.structs.replace(entry, issued=issued, generation=entry.generation + 1)
         table.put(at, entry)
-        return [Output(self.topics.commands, self._command(at, entry, issued, state_is_known, now))]
+        return [Output(self.topics.commands, self._command(place, entry, issued, state_is_known, now))]
 
     def _command(
-        self, at: str, entry: EnrolmentEntry, issued: Issued, state_is_known: bool, now: datetime
+        self, place: Place, entry: EnrolmentEntry, issued: Issued, state_is_known: bool, now: datetime
     ) -> MoodleCommand:
-        _, tenant, course_id, person_id = split(at)
+        tenant, course_id, person_id = place
         wish = EnrolmentWish(
-            person_id=PersonId(person_id),
-            course_id=CourseId(course_id),
+            person_id=person_id,
+            course_id=course_id,
             moodle_user_id=issued.moodle_user_id,
             moodle_course_id=issued.moodle_course_id,
             status=issued.status,
@@ -239,7 +244,7 @@ class CourseStage:
         )
         return MoodleCommand(
             command_id=CommandId(command_id),
-            tenant=TenantId(tenant),
+            tenant=tenant,
             target=self.target,
             kind=CommandKind.ENROLMENT,
             generation=entry.generation,

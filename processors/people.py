@@ -139,15 +139,13 @@ class PeopleStage:
         known = table.get(at, EnrolmentEntry)
         if known and event.version < known.version:
             return ()
-        entry = _enrolment(event)
-        if known and entry == msgspec.structs.replace(known, sent_with=None, recorded_at=entry.recorded_at):
-            return ()
         person = table.get(person_key(event.tenant, event.person_id), PersonEntry) or PersonEntry()
-        if person.usable_account is not None:
-            entry = _enrolment(event, person.usable_account)
-            table.put(at, entry)
-            return [self._send(event.tenant, event.person_id, event.course_id, entry)]
+        entry = _enrolment(event, person.usable_account)
+        if known and _is_same(entry, known):
+            return ()
         table.put(at, entry)
+        if entry.sent_with is not None:
+            return [self._send(event.tenant, event.person_id, event.course_id, entry)]
         return self._ask(event.tenant, event.person_id, person, event.recorded_at, table)
 
     def on_result(self, result: MoodleResult, table: Table) -> Iterable[Output]:
@@ -239,7 +237,7 @@ def _profile(event: Person) -> Profile:
     )
 
 
-def _enrolment(event: Enrolment, sent_with: MoodleUserId | None = None) -> EnrolmentEntry:
+def _enrolment(event: Enrolment, sent_with: MoodleUserId | None) -> EnrolmentEntry:
     deleted = event.operation is Operation.DELETE
     return EnrolmentEntry(
         version=event.version,
@@ -252,6 +250,11 @@ def _enrolment(event: Enrolment, sent_with: MoodleUserId | None = None) -> Enrol
         ends_at=event.ends_at,
         sent_with=sent_with,
     )
+
+
+def _is_same(entry: EnrolmentEntry, known: EnrolmentEntry) -> bool:
+    """Whether ``entry`` wishes what ``known`` does, whenever recorded and with whatever account."""
+    return entry == msgspec.structs.replace(known, sent_with=entry.sent_with, recorded_at=entry.recorded_at)
 
 
 def _wish(tenant: TenantId, person: PersonId, entry: PersonEntry, table: Table) -> UserWish | None:

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final
 
 from connectors.moodle.client import Call, MoodleClient
@@ -13,6 +12,7 @@ from connectors.moodle_source.settings import MoodleSourceSettings
 from connectors.moodle_source.source import MoodleSource
 from infra.engine.config import EngineConfig
 from infra.engine.watchdog import Watchdog
+from infra.stopping import mirrored
 from infra.telemetry import ALARM, Status
 from schemas.topics import OBSERVED
 
@@ -58,8 +58,7 @@ async def _run(
     watchdog: Watchdog,
     on_call: Callable[[Call], None],
 ) -> None:
-    stopping = asyncio.Event()
-    _pass_on(stop, stopping)
+    stopping = mirrored(stop)
     topic = ObservedTopic(config, OBSERVED.of(settings.target).prefixed(config.prefix), stop, watchdog.beat)
     async with MoodleClient(moodle, on_call) as client:
         source = MoodleSource(settings, client, topic, paused=status.paused.is_set)
@@ -70,18 +69,6 @@ async def _run(
         finally:
             life.cancel()
             await topic.close()
-
-
-def _pass_on(stop: threading.Event, stopping: asyncio.Event) -> None:
-    """Set ``stopping`` when ``stop`` is set; the thread dies with the process if that never happens."""
-    loop = asyncio.get_running_loop()
-
-    def wait() -> None:
-        stop.wait()
-        with suppress(RuntimeError):  # the loop has ended before
-            loop.call_soon_threadsafe(stopping.set)
-
-    threading.Thread(target=wait, name="stop", daemon=True).start()
 
 
 async def _show_life(source: MoodleSource, topic: ObservedTopic, status: Status, watchdog: Watchdog) -> None:

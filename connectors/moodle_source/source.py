@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
@@ -20,6 +20,7 @@ from connectors.moodle_source.settings import MoodleSourceSettings
 from infra.engine.errors import WorkerFailed
 from infra.errors import HubError, RetryLater
 from infra.http_client import backoff
+from infra.stopping import StoppedError, pause, unless
 from schemas.ids import CourseId, PersonId
 from schemas.moodle import CompletionObserved
 
@@ -155,10 +156,12 @@ class MoodleSource:
         failures = 0
         while not stop.is_set():
             try:
-                await _unless(stop, self._poll_due())
+                await unless(stop, self._poll_due())
                 failures = 0
                 self.status |= {"retrying": None, "stopped": None}
                 wait = self._seconds_to_next()
+            except StoppedError:
+                return
             except RetryLater as trouble:
                 wait = max(
                     trouble.retry_after or 0.0,
@@ -174,7 +177,7 @@ class MoodleSource:
                 self._reports = None
                 self.status["stopped"] = str(error)
                 _LOG.error("moodle_source_stopped", reason=str(error), retry_seconds=wait)
-            await _unless(stop, asyncio.sleep(wait))
+            await pause(stop, wait)
 
     async def _poll_due(self) -> None:
         if self._paused():
@@ -356,21 +359,3 @@ def _when(seen: CompletionObserved) -> tuple[date, datetime]:
 
 def _never(_: Page) -> bool:
     return False
-
-
-async def _unless(stop: asyncio.Event, work: Awaitable[object]) -> None:
-    """Await ``work``, but leave it when ``stop`` is set.
-
-    Raises:
-        whatever ``work`` raises.
-    """
-    task = asyncio.ensure_future(work)
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            await task
-    finally:
-        for one in (task, stopped):
-            one.cancel()
-        await asyncio.gather(task, stopped, return_exceptions=True)

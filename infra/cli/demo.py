@@ -9,8 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infra.cli.endpoints import Endpoints, notes_of
-from infra.cli.idle import pause
 from infra.simulators.seed import courses
+from infra.stopping import pause
 
 SEED = 1
 """Seed of the generated feed; the simulator's default."""

@@ -16,6 +16,7 @@ from infra.db.tables import outbox, source_runs
 from infra.errors import RetryLater
 from infra.scan import Onlooker
 from infra.settings import Settings
+from infra.stopping import pause
 
 LOOK_SECONDS = 0.5
 """Pause between two looks at the hub from outside."""
@@ -121,13 +122,6 @@ async def until_idle(watch: Watch, stop: asyncio.Event, show: Callable[[Look], N
             written = look.written
         await pause(stop, LOOK_SECONDS)
     return False
-
-
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait for ``seconds``, or until ``stop`` is set."""
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({waiting}, timeout=seconds)
-    waiting.cancel()
 
 
 def status(port: int | None) -> dict[str, Any] | None:

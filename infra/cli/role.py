@@ -13,7 +13,7 @@ from contextlib import ExitStack
 
 import structlog
 
-from infra import logs
+from infra import collector, logs
 from infra.cli.roles import ROLES, Context
 from infra.errors import HubError, Stop
 from infra.settings import Settings
@@ -31,6 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format, role=options.role, slot=options.slot)
+    collector.calm()
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from zoneinfo import ZoneInfo
@@ -27,6 +27,7 @@ from infra.cli.parts import (
 from infra.codec import Codec
 from infra.engine import EngineConfig, SinkConfig, run_sink, run_stage
 from infra.settings import Settings
+from infra.stopping import mirrored
 from infra.telemetry import MOODLE_CALLS, MOODLE_SECONDS, Status
 from producers.elm.poll import run_elm_poll
 from producers.relay import RelaySettings, run_relay
@@ -91,7 +92,11 @@ def _relay(context: Context) -> None:
 
 def _elm_poll(context: Context) -> None:
     feed, database = feed_of(context.settings), database_of(context.settings)
-    asyncio.run(_until(context.stop, lambda stop: run_elm_poll(feed, database, stop, context.status)))
+
+    async def poll() -> None:
+        await run_elm_poll(feed, database, mirrored(context.stop), context.status)
+
+    asyncio.run(poll())
 
 
 def _moodle_sink(context: Context) -> None:
@@ -150,23 +155,6 @@ def _counting(context: Context) -> Callable[[Call], None]:
         context.status.facts["moodle_calls"] = context.status.facts.get("moodle_calls", 0) + 1
 
     return count
-
-
-async def _until(stop: threading.Event, run: Callable[[asyncio.Event], Awaitable[None]]) -> None:
-    """Run ``run`` with an event that is set when ``stop`` is; ``run`` may end before."""
-    stopped, ended = asyncio.Event(), threading.Event()
-    loop = asyncio.get_running_loop()
-
-    def wait() -> None:
-        stop.wait()
-        if not ended.is_set():
-            loop.call_soon_threadsafe(stopped.set)
-
-    threading.Thread(target=wait, daemon=True, name="stop").start()
-    try:
-        await run(stopped)
-    finally:
-        ended.set()
 
 
 ROLES: Mapping[str, Run] = {

@@ -16,6 +16,8 @@ from typing import IO
 
 import structlog
 
+from infra.stopping import pause
+
 log = structlog.get_logger()
 
 STOP_SECONDS = 15.0
@@ -84,9 +86,9 @@ class Supervisor:
             if time.monotonic() - started > _SETTLED_SECONDS:
                 delay = _FIRST_DELAY
             child.restarts += 1
-            pause = delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads restarts, no secret
-            log.error("process_ended", process=child.spec.name, code=code, restart_in=round(pause, 2))
-            await _wait(self.stop, pause)
+            seconds = delay * random.uniform(0.5, 1.0)  # noqa: S311 - spreads restarts, no secret
+            log.error("process_ended", process=child.spec.name, code=code, restart_in=round(seconds, 2))
+            await pause(self.stop, seconds)
             delay = min(delay * 2, _LONGEST_DELAY)
 
     async def _once(self, child: Child) -> int:
@@ -116,9 +118,3 @@ async def _end(process: asyncio.subprocess.Process, ended: asyncio.Task[int], na
         log.error("process_killed", process=name, after_seconds=STOP_SECONDS)
         process.send_signal(signal.SIGKILL)
         await asyncio.wait({ended})
-
-
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    waiting = asyncio.create_task(event.wait())
-    await asyncio.wait({waiting}, timeout=seconds)
-    waiting.cancel()

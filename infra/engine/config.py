@@ -142,7 +142,7 @@ def producer_settings(config: EngineConfig, role: str) -> dict[str, Any]:
         "transaction.timeout.ms": config.transaction_timeout_ms,
         "partitioner": "murmur2_random",
         "compression.type": "lz4",
-        "linger.ms": 5,
+        "linger.ms": 50,  # a commit does not wait for it
         "retry.backoff.ms": 10,
         "queue.buffering.max.kbytes": 131_072,
         "error_cb": _report("producer"),

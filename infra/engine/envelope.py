@@ -55,12 +55,13 @@ class Writer:
         ]
         return head
 
-    def write(self, output: Output, event_id: str, trace: bytes | None) -> None:
+    def write(self, output: Output, event_id: str | None, trace: bytes | None) -> None:
         """Write ``output``.
 
         Args:
             output: topic (named with its prefix) and record.
-            event_id: ``ce_id``, unique within the role and the same whenever the same input is handled.
+            event_id: ``ce_id``, unique within the role and the same whenever the same input is handled;
+                none leaves the CloudEvents headers out, which are for readers from outside.
             trace: ``traceparent`` of what caused it, or none.
 
         Raises:
@@ -73,7 +74,7 @@ class Writer:
         key = record.key.encode()
         route = getattr(record, "route", None)
         headers: Headers = []
-        if not topic.internal:  # they are for readers from outside
+        if event_id is not None:
             head = self._heads.get(record.TYPE) or self._head(record.TYPE)
             headers = [*head, ("ce_id", event_id.encode()), ("ce_subject", key)]
         if trace is not None:

@@ -80,7 +80,7 @@ class Handling:
         return [dead_letter(self._dead_letters, self._role, message, reason, str(error))]
 
     def _write(self, message: Message, outputs: list[Output]) -> None:
-        trace, origin = trace_of(message), event_id(message)
-        write = self._writer.write
+        trace = trace_of(message)
         for index, output in enumerate(outputs):
-            write(output, f"{origin}-{index}", trace)
+            name = None if output.topic.internal else f"{event_id(message)}-{index}"
+            self._writer.write(output, name, trace)

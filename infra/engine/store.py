@@ -151,6 +151,8 @@ def _options() -> Options:
     table.set_block_cache(Cache(_CACHE))
     table.set_bloom_filter(10, False)
     options.set_block_based_table_factory(table)
+    options.set_memtable_prefix_bloom_ratio(0.05)
+    options.set_memtable_whole_key_filtering(True)  # most keys of new entries are nowhere
     return options
 
 

@@ -13,6 +13,8 @@ S = TypeVar("S", bound=msgspec.Struct)
 _encode = msgspec.msgpack.Encoder().encode
 _decoders: dict[type[Any], Any] = {}
 _ABSENT: Any = object()
+_FEW = 8
+"""New keys that are put among the sorted ones singly; more are sorted together."""
 
 
 def _decode(value: bytes, kind: type[S]) -> S:
@@ -36,6 +38,7 @@ class PartitionTable:
         self._prefix = prefix_of(partition)
         self._writes: dict[str, msgspec.Struct | None] = {}
         self._sorted: list[str] = []
+        self._unsorted: list[str] = []
         self._before: list[tuple[str, Any]] = []
 
     def get(self, key: str, kind: type[S]) -> S | None:
@@ -58,15 +61,26 @@ class PartitionTable:
         before = self._writes.get(key, _ABSENT)
         self._before.append((key, before))
         if before is _ABSENT:
-            insort(self._sorted, key)
+            self._unsorted.append(key)
         self._writes[key] = value
 
     def scan(self, prefix: str, kind: type[S]) -> Iterator[tuple[str, S]]:
         """Return the entries whose key begins with ``prefix``, as they are now, in the order of the keys."""
+        self._sort()
         start = bisect_left(self._sorted, prefix)
         end = bisect_left(self._sorted, prefix + "\U0010ffff", start)
         written = [(key, self._writes[key]) for key in self._sorted[start:end]]
         return _merge(self._store.rows(self._partition, prefix.encode()), written, kind)
+
+    def _sort(self) -> None:
+        """Put the keys that were first written since the last scan in their places."""
+        if len(self._unsorted) > _FEW:
+            self._sorted += self._unsorted
+            self._sorted.sort()
+        else:
+            for key in self._unsorted:
+                insort(self._sorted, key)
+        self._unsorted.clear()
 
     def mark(self) -> None:
         """Keep what was written so far, whatever happens to the next record."""
@@ -77,6 +91,7 @@ class PartitionTable:
         for key, before in reversed(self._before):
             if before is _ABSENT:
                 del self._writes[key]
+                self._sort()
                 del self._sorted[bisect_left(self._sorted, key)]
             else:
                 self._writes[key] = before
@@ -92,6 +107,7 @@ class PartitionTable:
         """Drop all writes: they were committed, or their transaction was aborted."""
         self._writes.clear()
         self._sorted.clear()
+        self._unsorted.clear()
         self._before.clear()
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from typing import Final, Self
@@ -15,6 +15,7 @@ from infra.db.connect import database_trouble, driver_connection, engine
 from infra.db.locks import try_lock, unlock
 from infra.errors import HubError, RetryLater
 from infra.http_client import backoff
+from infra.stopping import StoppedError, pause, unless
 from infra.telemetry import Status
 from producers import cursors, runs
 from producers.candidates import Answer, Origin, tally
@@ -108,27 +109,27 @@ class ElmPoll:
                     await self._poll_until(stop, connection)
             except HubError as error:
                 failures += 1
-                pause = self._pause(failures)
+                seconds = self._delay(failures)
                 if not isinstance(error, BusyError):
                     self._status.not_ready(str(error))
-                _log.warning("elm_poll_waits", reason=str(error), seconds=round(pause, 1))
-                await _wait(stop, pause)
+                _log.warning("elm_poll_waits", reason=str(error), seconds=round(seconds, 1))
+                await pause(stop, seconds)
 
     async def _poll_until(self, stop: asyncio.Event, connection: psycopg.Connection) -> None:
         failures = 0
         while not stop.is_set():
             started = time.monotonic()
             if self._status.paused.is_set():
-                await _wait(stop, _SIGN_OF_LIFE)
+                await pause(stop, _SIGN_OF_LIFE)
                 continue
             # With the connection the lock is lost.
             await asyncio.to_thread(connection.execute, "SELECT 1")
             summary = await self._poll(stop)
             failures = failures + 1 if summary.state is RunState.FAILED else 0
             left = self._settings.interval_seconds - (time.monotonic() - started)
-            await _wait(stop, self._pause(failures) if failures else left)
+            await pause(stop, self._delay(failures) if failures else left)
 
-    def _pause(self, failures: int) -> float:
+    def _delay(self, failures: int) -> float:
         longest = max(self._settings.interval_seconds, self._settings.backoff_seconds)
         return max(self._retry_after or 0.0, backoff(failures - 1, self._settings.backoff_seconds, longest))
 
@@ -181,7 +182,10 @@ class ElmPoll:
     async def _fetch(self, options: dict[str, str], read: int, link: str | None, stop: asyncio.Event) -> Page:
         """Fetch the page that the server named, or the one behind the ``read`` records read so far."""
         text = link or query.query_string(options, self._settings.page_size, read)
-        return await _unless(stop, self._client.page(text))
+        try:
+            return await unless(stop, self._client.page(text))
+        except StoppedError:
+            raise FeedError(STOPPED) from None
 
     def _position(self) -> query.Position | None:
         with database_trouble(), self._engine.connect() as connection:
@@ -239,29 +243,6 @@ async def run_elm_poll(
     """Run the role ``elm-poll`` until ``stop`` is set; ``status`` is what is shown of it."""
     async with ElmPoll(settings, database_url, status=status) as poll:
         await poll.run(stop)
-
-
-async def _unless(stop: asyncio.Event, fetching: Awaitable[Page]) -> Page:
-    """Return what ``fetching`` gives, or give it up when ``stop`` is set.
-
-    Raises:
-        FeedError: ``stop`` was set first.
-    """
-    fetch = asyncio.ensure_future(fetching)
-    stopping = asyncio.ensure_future(stop.wait())
-    try:
-        await asyncio.wait({fetch, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not fetch.done():
-            raise FeedError(STOPPED)
-        return fetch.result()
-    finally:
-        stopping.cancel()
-        fetch.cancel()
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        await asyncio.wait_for(stop.wait(), max(0.0, seconds))
 
 
 def _reason(error: BaseException) -> str:

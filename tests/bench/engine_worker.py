@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
+from infra import collector
 from infra.codec import Codec
 from infra.engine import EngineConfig, run_stage
 from infra.engine.config import reader_settings
@@ -24,7 +25,7 @@ from infra.registry import Registry
 from infra.stage import Output, Stage, Table
 from infra.telemetry import Status
 from schemas.events import Person
-from schemas.topics import PEOPLE
+from schemas.topics import PEOPLE, Topic
 from tests.faults import counting
 
 NAME = "bench"
@@ -65,13 +66,21 @@ def config_of(settings: dict[str, Any]) -> EngineConfig:
 
 def raw(settings: dict[str, Any]) -> dict[str, float]:
     """Consume and decode the topic, and nothing else."""
-    config, topic = config_of(settings), PEOPLE.prefixed(settings["prefix"])
+    topic = PEOPLE.prefixed(settings["prefix"])
+    places = [TopicPartition(topic.name, number, 0) for number in range(settings["partitions"])]
+    return read_bare(config_of(settings), topic, places, settings["events"])
+
+
+def read_bare(
+    config: EngineConfig, topic: Topic, places: list[TopicPartition], events: int
+) -> dict[str, float]:
+    """Consume and decode ``events`` records of ``topic`` from ``places`` on; return what it took."""
     consumer = Consumer({**reader_settings(config), "group.id": "raw"})
     count, decode = 0, config.codec.decode
     consumer.list_topics(topic.name, timeout=10)
     clock = Clock()
-    consumer.assign([TopicPartition(topic.name, number, 0) for number in range(settings["partitions"])])
-    while count < settings["events"]:
+    consumer.assign(places)
+    while count < events:
         for message in consumer.consume(config.batch_size, 1.0):
             if message.error() is None:
                 decode(topic, message.value())
@@ -147,6 +156,7 @@ class Clock:
 
 def run() -> int:
     """Do what the JSON of the command line says."""
+    collector.calm()
     settings = json.loads(sys.argv[1])
     work = {"raw": raw, "process": process, "restore": restore, "serve": serve}[settings["mode"]]
     measured = work(settings)

@@ -19,12 +19,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
-from infra import topics_admin
+from infra import collector, topics_admin
 from infra.codec import Codec
 from infra.engine import EngineConfig, run_stage
-from infra.engine.config import reader_settings
 from infra.partitioning import partition_of
 from infra.registry import Registry
 from infra.scan import Onlooker
@@ -51,7 +50,7 @@ from schemas.moodle import (
     Outcome,
 )
 from schemas.topics import Record, Topic, TopicSet, changelog, topic_set
-from tests.bench.engine_worker import Clock
+from tests.bench.engine_worker import Clock, read_bare
 from tests.bench.rows import Row
 from tests.services import embedded_services
 
@@ -231,20 +230,9 @@ def _config(settings: dict[str, Any]) -> EngineConfig:
 
 def _raw(settings: dict[str, Any]) -> dict[str, float]:
     """Consume and decode the enrolments, and nothing else."""
-    config, topic = _config(settings), topic_set(TARGET, settings["prefix"]).enrolments
-    consumer = Consumer({**reader_settings(config), "group.id": "raw"})
-    count, decode = 0, config.codec.decode
-    consumer.list_topics(topic.name, timeout=10)
-    clock = Clock()
-    consumer.assign([TopicPartition(topic.name, int(part), at) for part, at in settings["first"].items()])
-    while count < settings["events"]:
-        for message in consumer.consume(config.batch_size, 1.0):
-            if message.error() is None:
-                decode(topic, message.value())
-                count += 1
-    measured = clock.read()
-    consumer.close()
-    return measured
+    topic = topic_set(TARGET, settings["prefix"]).enrolments
+    places = [TopicPartition(topic.name, int(part), at) for part, at in settings["first"].items()]
+    return read_bare(_config(settings), topic, places, settings["events"])
 
 
 def _stage(settings: dict[str, Any]) -> dict[str, float]:
@@ -274,6 +262,7 @@ def _is_done(places: list[dict[str, Any]], topics: int) -> bool:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
+        collector.calm()
         given = json.loads(sys.argv[1])
         print("MEASURED" + json.dumps(_raw(given) if given["mode"] == "raw" else _stage(given)), flush=True)
     else:
