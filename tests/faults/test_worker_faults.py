@@ -156,10 +156,7 @@ def _is_stopped(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
-UNEXPLAINED = pytest.mark.skip(reason="KIP-848: failed in 1 of 7 runs, the cause is not found yet")
-
-
-@pytest.mark.parametrize("protocol", ["classic", pytest.param("consumer", marks=UNEXPLAINED)])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_two_live_processes_with_one_transactional_id(world: World, protocol: str) -> None:
     options = {"protocol": protocol, "batch_size": 50, "drag": 0.001}
     with world.worker("0", **options) as first, load_meanwhile(world, 2_000, 100, seed=1):
