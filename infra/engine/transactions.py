@@ -162,7 +162,7 @@ class Transactions:
             self.abort()
             msg = f"{self._role}: {error.name()}: {error.str()}"
             raise Aborted(msg) from None
-        self._open = False  # a producer that failed for good cannot abort; it may not even answer when asked to
+        self._open = False  # a producer that failed for good cannot abort, and may not even answer
         msg = f"{self._role}: the producer cannot go on: {error.name()}: {error.str()}"
         raise WorkerFailed(msg) from None
 
