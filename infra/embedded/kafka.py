@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient
 from infra.embedded import jars, process
 from infra.embedded.ports import HOST
 from infra.embedded.process import Place
+from infra.settings import KafkaConfig
 
 _HEAP = "-Xmx512m"
 _LOG4J = """\
@@ -157,7 +158,12 @@ def is_ready(address: str, expected: frozenset[int] = frozenset({1})) -> bool:
         with socket.create_connection((host, int(port)), timeout=1.0):
             pass
         # No log of its own: that a starting broker refuses is no news.
-        client = AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.max.ms": 200})
-        return expected <= client.list_topics(timeout=2.0).brokers.keys()
+        quiet: KafkaConfig = {
+            "bootstrap.servers": address,
+            "log_level": 0,
+            "reconnect.backoff.max.ms": 200,
+        }
+        with AdminClient(quiet) as client:
+            return expected <= client.list_topics(timeout=2.0).brokers.keys()
     except (OSError, KafkaException):
         return False

@@ -225,8 +225,8 @@ def test_a_killed_sink_repeats_the_batch_but_not_its_results(world: World, chanc
         worker.kill()
     worker = world.start_sink(notes)
     try:
-        group = world.prefix + sink_worker.NAME
-        wait_for(lambda: world.offsets(group) == world.ends([people.name]), 60, worker.tail)
+        group, ends = world.prefix + sink_worker.NAME, world.ends([people.name])
+        wait_for(lambda: world.offsets(group, ends) == ends, 60, worker.tail)
         assert worker.stop(10) == 0
     finally:
         worker.kill()

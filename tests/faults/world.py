@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,6 @@ import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -64,7 +63,6 @@ class World:
     topic_config: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.admin = AdminClient({"bootstrap.servers": self.kafka})
         self.codec = Codec(Registry(self.registry))
         self.producer = Producer(
             {
@@ -74,6 +72,10 @@ class World:
                 "linger.ms": 5,
             }
         )
+
+    def admin(self) -> AdminClient:
+        """Return an admin client, to be closed by ``with``."""
+        return AdminClient({"bootstrap.servers": self.kafka})
 
     @property
     def output(self) -> Topic:
@@ -102,8 +104,9 @@ class World:
 
     def make(self, *names: str, config: dict[str, str] | None = None, partitions: int = PARTITIONS) -> None:
         new = [NewTopic(name, partitions, self.replication, config=config or {}) for name in names]
-        for future in self.admin.create_topics(new, operation_timeout=20).values():
-            future.result(30)
+        with self.admin() as admin:
+            for future in admin.create_topics(new, operation_timeout=20).values():
+                future.result(30)
 
     def send(self, topic: Topic, record: Record) -> None:
         value = self.codec.encode(topic, record)
@@ -181,26 +184,32 @@ class World:
 
     def lag(self, prefix: str | None = None) -> dict[tuple[str, int], int]:
         """Return what the group has not committed yet, by partition; a partition without offset counts -1."""
-        offsets = self.offsets(self.group if prefix is None else prefix + counting.NAME)
         ends = self.ends([topic.name for topic in counting.inputs(self.prefix)])
+        offsets = self.offsets(self.group if prefix is None else prefix + counting.NAME, ends)
         return {
             place: end - offsets[place] if place in offsets else -1
             for place, end in ends.items()
             if offsets.get(place) != end
         }
 
-    def offsets(self, group: str) -> dict[tuple[str, int], int]:
-        """Return the committed offsets of ``group``; none while its coordinator is not ready."""
+    def offsets(self, group: str, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Return the committed offsets of ``group`` at ``places``; none while nobody can tell.
+
+        By a plain consumer: an admin client that asks while the group's coordinator is not ready crashes.
+        """
+        consumer = Consumer({"bootstrap.servers": self.kafka, "group.id": group})
         try:
-            asked = self.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-            found = asked[group].result(20).topic_partitions or []
+            found = consumer.committed([TopicPartition(*place) for place in places], timeout=20)
         except KafkaException:
             return {}
+        finally:
+            consumer.close()
         return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
     def has_members(self) -> bool:
         """Tell whether anybody is in the group of the stage."""
-        found = self.admin.describe_consumer_groups([self.group])[self.group].result(20)
+        with self.admin() as admin:
+            found = admin.describe_consumer_groups([self.group])[self.group].result(20)
         return bool(found.members)
 
     def ends(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:

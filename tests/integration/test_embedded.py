@@ -66,8 +66,8 @@ def registry_call(url: str, method: str, path: str, body: object = None) -> obje
 
 
 def make_topic(bootstrap: str, topic: str, replication: int = 1) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    admin.create_topics([NewTopic(topic, 1, replication)])[topic].result(30)
+    with AdminClient({"bootstrap.servers": bootstrap}) as admin:
+        admin.create_topics([NewTopic(topic, 1, replication)])[topic].result(30)
 
 
 def produce(bootstrap: str, topic: str, values: list[bytes]) -> None:

@@ -82,8 +82,9 @@ def results(world: World) -> list[int]:
 
 
 def lag(world: World, sink: CountingSink) -> int:
-    offsets = world.offsets(world.prefix + sink.name)
-    return sum(end - offsets.get(place, 0) for place, end in world.ends([sink.input.name]).items())
+    ends = world.ends([sink.input.name])
+    offsets = world.offsets(world.prefix + sink.name, ends)
+    return sum(end - offsets.get(place, 0) for place, end in ends.items())
 
 
 def test_every_record_is_answered_once(world: World) -> None:

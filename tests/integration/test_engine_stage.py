@@ -202,8 +202,9 @@ class TestRefusals:
 
     def test_a_table_without_committed_offsets(self, world: World, config: EngineConfig) -> None:
         self._run_once(world, config)
-        for future in world.admin.delete_consumer_groups([world.group]).values():
-            future.result(20)
+        with world.admin() as admin:
+            for future in admin.delete_consumer_groups([world.group]).values():
+                future.result(20)
         with running_stage(counting.stage(world.prefix), config) as running:
             error = running.ended()
         assert isinstance(error, Stop)
@@ -212,8 +213,9 @@ class TestRefusals:
 
     def test_committed_offsets_without_a_changelog(self, world: World, config: EngineConfig) -> None:
         self._run_once(world, config)
-        world.admin.delete_topics([world.changelog.name])[world.changelog.name].result(20)
-        wait_for(lambda: world.changelog.name not in world.admin.list_topics(timeout=10).topics, 20)
+        with world.admin() as admin:
+            admin.delete_topics([world.changelog.name])[world.changelog.name].result(20)
+            wait_for(lambda: world.changelog.name not in admin.list_topics(timeout=10).topics, 20)
         world.make(world.changelog.name, config={"cleanup.policy": "compact"})
         with running_stage(counting.stage(world.prefix), config) as running:
             error = running.ended()

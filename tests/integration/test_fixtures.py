@@ -11,10 +11,10 @@ pytestmark = pytest.mark.integration
 
 
 def test_a_topic_can_be_made_on_the_session_broker(kafka: str, topic_prefix: str) -> None:
-    admin = AdminClient({"bootstrap.servers": kafka})
     topic = f"{topic_prefix}people"
-    admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(10)
-    assert len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 3
+    with AdminClient({"bootstrap.servers": kafka}) as admin:
+        admin.create_topics([NewTopic(topic, 3, 1)])[topic].result(10)
+        assert len(admin.list_topics(topic, timeout=10).topics[topic].partitions) == 3
 
 
 def test_the_session_registry_answers(registry_url: str) -> None:

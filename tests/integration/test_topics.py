@@ -65,8 +65,9 @@ def test_changed_settings_of_a_topic_are_shown_and_mended(
     config: KafkaConfig, registry: Registry, topics: tuple[Topic, ...]
 ) -> None:
     people = topics[0]
-    admin = AdminClient(config)
-    admin.create_topics([NewTopic(people.name, 3, 1, config={"retention.ms": "1000"})])[people.name].result()
+    changed = NewTopic(people.name, 3, 1, config={"retention.ms": "1000"})
+    with AdminClient(config) as admin:
+        admin.create_topics([changed])[people.name].result()
     found = topics_admin.diff(config, registry, [people], 3)
     assert "retention.ms is 1000, not -1" in [d.what for d in found]
     apply(config, registry, (people,))
