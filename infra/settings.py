@@ -85,6 +85,15 @@ class Settings(BaseSettings):
         default=None, description="PostgreSQL; if not set, the embedded one"
     )
 
+    mapping_file: Path | None = Field(
+        default=None, description="Rules of what records mean in Moodle; if not set, the built-in ones"
+    )
+    tick_interval: float = Field(
+        default=300.0, gt=0, description="Seconds between two looks at what time has brought"
+    )
+    moodle_username_prefix: str = Field(
+        default="sis_", description="Put before the usernames made of numbers of the SIS"
+    )
     moodle_target: Name = Field(default="default", description="Name of the Moodle site in topics")
     moodle_url: str | None = Field(
         default=None, description="Base address of Moodle; if not set, the simulator"

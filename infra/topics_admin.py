@@ -1,5 +1,6 @@
 """Makes topics and subjects as the table of topics says, and tells where a cluster differs from it."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ from schemas.topics import Topic
 
 COMPATIBILITY = "FULL_TRANSITIVE"
 _TIMEOUT = 10.0
+_PAUSE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def apply(
         existing = _existing(admin)
         missing = [topic for topic in topics if topic.name not in existing]
         _create(admin, missing, partitions, replication_factor)
+        _wait_until_known(admin, {topic.name for topic in missing})
         _configure(admin, topics)
     for topic in topics:
         if topic.schema is not None:
@@ -86,6 +89,15 @@ def apply(
             if registry.compatibility(topic.subject) != COMPATIBILITY:
                 registry.set_compatibility(topic.subject, COMPATIBILITY)
     return found
+
+
+def _wait_until_known(admin: AdminClient, names: set[str]) -> None:
+    """Wait until the brokers name the new topics too, which their controller has made."""
+    deadline = time.monotonic() + _TIMEOUT
+    while not names <= _existing(admin).keys():
+        if time.monotonic() > deadline:
+            raise RetryLater("the Kafka brokers do not know the new topics yet")
+        time.sleep(_PAUSE)
 
 
 def _existing(admin: AdminClient) -> dict[str, int]:

@@ -1,16 +1,31 @@
 """The course stage: resolves courses, parks enrolments for want of one, issues enrolment commands. By course.
 
 A course is looked for once when the first enrolment needs it; after that the catalogue, read at an interval
-for all courses together, tells when it appears. It is made in Moodle only where its source says so.
+for all courses together, tells when it appears. It is made in Moodle only where its source or the mapping
+says so. Changes of an existing course go out at once or together once a day, by the mapping; at its end it
+may be put away. What time brings comes as ticks.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
 
+from infra.mapping import Mapping
+from infra.mapping.model import Metadata
 from infra.stage import Output, Table
+from processors import timers
+from processors.catalogue import (
+    CatalogueEntry,
+    Wanted,
+    profile_of,
+    reference_name,
+    reference_of,
+    references_of,
+    wanted,
+)
+from schemas.academics import Section
 from schemas.events import Course, EnrolmentByCourse, EnrolmentStatus, Operation, Role
 from schemas.ids import (
     CommandId,
@@ -18,23 +33,24 @@ from schemas.ids import (
     MoodleCourseId,
     MoodleUserId,
     PersonId,
-    Target,
+    SectionId,
     TenantId,
     deterministic_id,
     key,
     split,
 )
+from schemas.joins import CourseReference, ReferenceByCourse, ReferenceKind, Tick
 from schemas.moodle import (
     CommandKind,
-    CourseWish,
     EnrolmentWish,
+    GroupWish,
     MoodleCommand,
     MoodleObserved,
     MoodleResult,
     Outcome,
 )
 from schemas.reasons import Reason
-from schemas.topics import TopicSet
+from schemas.topics import Sites
 from schemas.version import Version
 
 _FOUND = (Outcome.APPLIED, Outcome.UNCHANGED)
@@ -43,23 +59,31 @@ Place = tuple[TenantId, CourseId, PersonId]
 
 
 class CourseEntry(msgspec.Struct, frozen=True, array_like=True):
-    """A course: wished, asked for, known.
+    """The Moodle course, as far as it is known; kept apart from the catalogue: enrolments need only this.
 
     Attributes:
-        version: of the newest event; none while only enrolments of the course have come.
-        wish: what to ask for; a course without an event is only resolved.
-        issued: the last command's wish; none before the first.
+        asked: a command was issued for it.
         generation: number of commands issued.
         moodle_course_id: the course in Moodle, once known.
         blocked: why it cannot be used; none also while the answer is still out.
+        is_out: the course has left the selection; its enrolments are kept, not issued.
+        suspend: its enrolments are to be suspended, whatever they wish themselves.
     """
 
-    wish: CourseWish
-    version: Version | None = None
-    issued: CourseWish | None = None
+    asked: bool = False
     generation: int = 0
     moodle_course_id: MoodleCourseId | None = None
     blocked: Reason | None = None
+    is_out: bool = False
+    suspend: bool = False
+
+
+class SectionEntry(msgspec.Struct, frozen=True, array_like=True):
+    """A part of a course that is a group in Moodle."""
+
+    version: Version
+    deleted: bool
+    name: str
 
 
 class Issued(msgspec.Struct, frozen=True, array_like=True):
@@ -71,6 +95,7 @@ class Issued(msgspec.Struct, frozen=True, array_like=True):
     role: Role
     starts_at: datetime | None
     ends_at: datetime | None
+    section_ids: tuple[SectionId, ...] = ()
 
 
 class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -95,11 +120,22 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
     generation: int = 0
     applied: EnrolmentStatus | None = None
     refused: Reason | None = None
+    section_ids: tuple[SectionId, ...] = ()
 
 
 def course_key(tenant: TenantId, course: CourseId) -> str:
-    """Return the state key of a course."""
+    """Return the state key of a course in Moodle."""
     return key("course", tenant, course)
+
+
+def catalogue_key(tenant: TenantId, course: CourseId) -> str:
+    """Return the state key of a course as its sources tell it."""
+    return key("catalogue", tenant, course)
+
+
+def section_key(tenant: TenantId, course: CourseId, section: SectionId | str) -> str:
+    """Return the state key of a section; with section "" the prefix of all of the course."""
+    return key("section", tenant, course, section)
 
 
 def enrolment_key(tenant: TenantId, course: CourseId, person: PersonId | str) -> str:
@@ -107,29 +143,63 @@ def enrolment_key(tenant: TenantId, course: CourseId, person: PersonId | str) ->
     return key("enrolment", tenant, course, person)
 
 
-def waits(enrolment: EnrolmentEntry) -> bool:
+def waits(course: CourseEntry | None, enrolment: EnrolmentEntry) -> bool:
     """Whether ``enrolment`` is parked for want of its course."""
-    return enrolment.issued is None
+    return enrolment.issued is None and not (course is not None and course.is_out)
 
 
 @dataclass(frozen=True, slots=True)
 class CourseStage:
-    """The handlers, bound to the topics of one Moodle site."""
+    """The handlers, bound to the rules and to the topics of each Moodle site."""
 
-    target: Target
-    topics: TopicSet
+    mapping: Mapping
+    sites: Sites
 
     def on_course(self, event: Course, table: Table) -> Iterable[Output]:
-        """Take the newest wish for the course; ask for one that is to be made."""
-        at = course_key(event.tenant, event.course_id)
-        entry = table.get(at, CourseEntry) or CourseEntry(wish=_resolve(event.course_id))
-        if entry.version and event.version < entry.version:
+        """Take what a source's record says newly; ask for a course that is to be made or changed."""
+        at = catalogue_key(event.tenant, event.course_id)
+        entry = table.get(at, CatalogueEntry) or CatalogueEntry()
+        name = f"{event.source_system}/{event.source_record_id}"
+        known = entry.profiles.get(name)
+        if known and event.version < known.version:
             return ()
-        entry = msgspec.structs.replace(entry, version=event.version, wish=_wish(event))
+        profile = profile_of(event)
+        if profile == known:
+            return ()
+        entry = msgspec.structs.replace(entry, profiles={**entry.profiles, name: profile})
         table.put(at, entry)
-        if not entry.wish.create or entry.moodle_course_id is not None or entry.wish == entry.issued:
+        outputs = [
+            self._refer(event, kind, reference_id)
+            for kind, reference_id in references_of(profile)
+            if known is None or (kind, reference_id) not in references_of(known)
+        ]
+        return [*outputs, *self._renew(event.tenant, event.course_id, entry, event.recorded_at, table)]
+
+    def on_reference(self, event: ReferenceByCourse, table: Table) -> Iterable[Output]:
+        """Take what a term or program of the course says."""
+        at = catalogue_key(event.tenant, event.course_id)
+        entry = table.get(at, CatalogueEntry)
+        name = reference_name(event.source_system, event.kind, event.reference_id)
+        if entry is None:
             return ()
-        return [self._ask(event.tenant, entry, event.recorded_at, table)]
+        known = entry.references.get(name)
+        if known and event.version < known.version:
+            return ()
+        entry = msgspec.structs.replace(entry, references={**entry.references, name: reference_of(event)})
+        table.put(at, entry)
+        return self._renew(event.tenant, event.course_id, entry, event.recorded_at, table)
+
+    def on_section(self, event: Section, table: Table) -> Iterable[Output]:
+        """Take a section; see that the course has the group."""
+        at = section_key(event.tenant, event.course_id, event.section_id)
+        known = table.get(at, SectionEntry)
+        if known and event.version < known.version:
+            return ()
+        table.put(at, SectionEntry(event.version, event.operation is Operation.DELETE, event.name))
+        entry = table.get(catalogue_key(event.tenant, event.course_id), CatalogueEntry)
+        if entry is None:
+            return ()
+        return self._renew(event.tenant, event.course_id, entry, event.recorded_at, table)
 
     def on_enrolment(self, event: EnrolmentByCourse, table: Table) -> Iterable[Output]:
         """Take the newest wish; issue a command if it differs from the last, or have the course sought."""
@@ -138,16 +208,16 @@ class CourseStage:
         if known and event.version < known.version:
             return ()
         entry = _enrolment(event, known)
-        course = table.get(course_key(event.tenant, event.course_id), CourseEntry)
-        if course is None or (course.moodle_course_id is None and course.issued is None):
-            table.put(at, entry)
-            course = course or CourseEntry(wish=_resolve(event.course_id))
-            return [self._ask(event.tenant, course, event.recorded_at, table)]
-        if course.moodle_course_id is None:
-            table.put(at, entry)
+        course = table.get(course_key(event.tenant, event.course_id), CourseEntry) or CourseEntry()
+        if course.moodle_course_id is not None and not course.is_out:
+            place = (event.tenant, event.course_id, event.person_id)
+            return self._enrol(place, entry, course, event.recorded_at, table)
+        table.put(at, entry)
+        if course.moodle_course_id is not None or course.asked or course.is_out:
             return ()
-        place = (event.tenant, event.course_id, event.person_id)
-        return self._enrol(place, entry, course.moodle_course_id, event.recorded_at, table)
+        catalogue = table.get(catalogue_key(event.tenant, event.course_id), CatalogueEntry)
+        wish = self._wanted(event.tenant, event.course_id, catalogue or CatalogueEntry(), table)
+        return self._ask(event.tenant, wish, event.recorded_at, table)
 
     def on_result(self, result: MoodleResult, table: Table) -> Iterable[Output]:
         """Take what became of a course or enrolment command."""
@@ -160,61 +230,201 @@ class CourseStage:
         return ()
 
     def on_observed(self, observed: MoodleObserved, table: Table) -> Iterable[Output]:
-        """Take a course from Moodle's catalogue, if somebody here wants it, and let its enrolments go on."""
+        """Take a course from Moodle's catalogue, and let its enrolments go on."""
         if observed.course is None:
             return ()
-        at = course_key(observed.tenant, observed.course.course_id)
-        entry = table.get(at, CourseEntry) or CourseEntry(wish=_resolve(observed.course.course_id))
-        return self._found(at, entry, observed.course.moodle_course_id, observed.observed_at, table)
+        course_id = observed.course.course_id
+        entry = table.get(course_key(observed.tenant, course_id), CourseEntry) or CourseEntry()
+        found = observed.course.moodle_course_id
+        return self._found(observed.tenant, course_id, entry, found, observed.observed_at, table)
+
+    def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
+        """Do what is due: put courses away that have ended, send changes that were kept for the day."""
+        outputs: list[Output] = []
+        for tenant, course_id in timers.due(tick.at, table):
+            at = catalogue_key(tenant, course_id)
+            entry = table.get(at, CatalogueEntry)
+            if entry is None:
+                continue
+            entry = msgspec.structs.replace(entry, timer=None)
+            wish = self._wanted(tenant, course_id, entry, table)
+            if wish.archive_at is not None and wish.archive_at <= tick.at:
+                entry = msgspec.structs.replace(entry, archived=True)
+            table.put(at, entry)
+            outputs += self._renew(tenant, course_id, entry, tick.at, table, is_daily=True)
+        return outputs
+
+    def _refer(self, event: Course, kind: ReferenceKind, reference_id: str) -> Output:
+        reference = CourseReference(
+            tenant=event.tenant,
+            course_id=event.course_id,
+            source_system=event.source_system,
+            kind=kind,
+            reference_id=reference_id,
+            recorded_at=event.recorded_at,
+        )
+        return Output(self.sites.shared.course_references, reference)
+
+    def _wanted(self, tenant: TenantId, course: CourseId, entry: CatalogueEntry, table: Table) -> Wanted:
+        sections = table.scan(section_key(tenant, course, ""), SectionEntry)
+        groups = tuple(
+            GroupWish(section_id=SectionId(split(at)[-1]), name=section.name)
+            for at, section in sections
+            if not section.deleted
+        )
+        return wanted(course, entry, groups, self.mapping.of(tenant))
+
+    def _renew(
+        self,
+        tenant: TenantId,
+        course_id: CourseId,
+        entry: CatalogueEntry,
+        now: datetime,
+        table: Table,
+        *,
+        is_daily: bool = False,
+    ) -> list[Output]:
+        """Bring course and enrolments in line with what the sources and the rules say now."""
+        if entry.archived and self._has_time_again(tenant, course_id, entry, now, table):
+            entry = msgspec.structs.replace(entry, archived=False)
+            table.put(catalogue_key(tenant, course_id), entry)
+        wish = self._wanted(tenant, course_id, entry, table)
+        outputs = self._hold(tenant, course_id, wish, now, table)
+        course = table.get(course_key(tenant, course_id), CourseEntry) or CourseEntry()
+        later = self._change(tenant, course, entry, wish, now, table, is_daily, outputs)
+        due = min((at for at in (later, wish.archive_at) if at is not None), default=None)
+        entry = table.get(catalogue_key(tenant, course_id), CatalogueEntry) or entry
+        timer = timers.set_timer(tenant, course_id, entry.timer, due, table)
+        if timer != entry.timer:
+            table.put(catalogue_key(tenant, course_id), msgspec.structs.replace(entry, timer=timer))
+        return outputs
+
+    def _has_time_again(
+        self, tenant: TenantId, course_id: CourseId, entry: CatalogueEntry, now: datetime, table: Table
+    ) -> bool:
+        """Tell whether a course that was put away has another end now, or none."""
+        as_live = self._wanted(tenant, course_id, msgspec.structs.replace(entry, archived=False), table)
+        return as_live.archive_at is None or as_live.archive_at > now
+
+    def _change(
+        self,
+        tenant: TenantId,
+        course: CourseEntry,
+        entry: CatalogueEntry,
+        wish: Wanted,
+        now: datetime,
+        table: Table,
+        is_daily: bool,
+        outputs: list[Output],
+    ) -> datetime | None:
+        """Issue the course's command if there is reason; return when a change that was kept back is due."""
+        if wish.is_out or _is_same(wish, entry):
+            return None
+        if course.moodle_course_id is None:
+            if wish.wish.create or wish.wish.moodle_course_id is not None:
+                outputs += self._ask(tenant, wish, now, table)
+            return None
+        if entry.archived or is_daily or wish.metadata is Metadata.AT_ONCE or _has_new_group(wish, entry):
+            may_update = wish.metadata is not Metadata.NEVER or entry.archived
+            outputs += self._ask(tenant, wish, now, table, update=may_update)
+            return None
+        return None if wish.metadata is Metadata.NEVER else timers.next_day(now)
+
+    def _hold(
+        self, tenant: TenantId, course_id: CourseId, wish: Wanted, now: datetime, table: Table
+    ) -> list[Output]:
+        """Let the course's enrolments be suspended, held or go on, if that has changed."""
+        at = course_key(tenant, course_id)
+        course = table.get(at, CourseEntry) or CourseEntry()
+        if (course.is_out, course.suspend) == (wish.is_out, wish.suspend):
+            return []
+        course = msgspec.structs.replace(course, is_out=wish.is_out, suspend=wish.suspend)
+        table.put(at, course)
+        return self._enrol_all(tenant, course_id, course, now, table)
+
+    def _enrol_all(
+        self, tenant: TenantId, course_id: CourseId, course: CourseEntry, now: datetime, table: Table
+    ) -> list[Output]:
+        outputs: list[Output] = []
+        if course.moodle_course_id is None or (course.is_out and not course.suspend):
+            return outputs
+        for stored, enrolment in table.scan(enrolment_key(tenant, course_id, ""), EnrolmentEntry):
+            if not (course.is_out and enrolment.issued is None):
+                place = (tenant, course_id, PersonId(split(stored)[-1]))
+                outputs += self._enrol(place, enrolment, course, now, table)
+        return outputs
 
     def _on_course_result(self, result: MoodleResult, table: Table) -> Iterable[Output]:
-        at = course_key(result.tenant, result.course_id or CourseId(""))
+        course_id = result.course_id or CourseId("")
+        at = course_key(result.tenant, course_id)
         entry = table.get(at, CourseEntry)
         if entry is None or result.generation < entry.generation:
             return ()
         if result.outcome in _FOUND and result.moodle_course_id is not None:
-            return self._found(at, entry, result.moodle_course_id, result.completed_at, table)
-        if entry.moodle_course_id is None:
-            reason = result.reason or Reason.COURSE_NOT_FOUND
-            table.put(at, msgspec.structs.replace(entry, blocked=reason))
+            found = result.moodle_course_id
+            return self._found(result.tenant, course_id, entry, found, result.completed_at, table)
+        reason = result.reason or Reason.COURSE_NOT_FOUND
+        table.put(at, msgspec.structs.replace(entry, blocked=reason))
         return ()
 
     def _found(
-        self, at: str, entry: CourseEntry, found: MoodleCourseId, now: datetime, table: Table
+        self,
+        tenant: TenantId,
+        course_id: CourseId,
+        entry: CourseEntry,
+        found: MoodleCourseId,
+        now: datetime,
+        table: Table,
     ) -> Iterable[Output]:
-        if entry.moodle_course_id == found:
+        if entry.moodle_course_id == found and entry.blocked is None:
             return ()
-        table.put(at, msgspec.structs.replace(entry, moodle_course_id=found, blocked=None))
-        tenant, course = TenantId(split(at)[1]), entry.wish.course_id
-        outputs: list[Output] = []
-        for stored, enrolment in table.scan(enrolment_key(tenant, course, ""), EnrolmentEntry):
-            place = (tenant, course, PersonId(split(stored)[-1]))
-            outputs += self._enrol(place, enrolment, found, now, table)
-        return outputs
+        is_new = entry.moodle_course_id != found
+        entry = msgspec.structs.replace(entry, moodle_course_id=found, blocked=None)
+        table.put(course_key(tenant, course_id), entry)
+        return self._enrol_all(tenant, course_id, entry, now, table) if is_new else ()
 
-    def _ask(self, tenant: TenantId, entry: CourseEntry, now: datetime, table: Table) -> Output:
-        entry = msgspec.structs.replace(entry, issued=entry.wish, generation=entry.generation + 1)
-        table.put(course_key(tenant, entry.wish.course_id), entry)
-        command_id = deterministic_id(
-            self.target, CommandKind.COURSE, tenant, entry.wish.course_id, str(entry.generation)
-        )
+    def _ask(
+        self, tenant: TenantId, wish: Wanted, now: datetime, table: Table, *, update: bool = False
+    ) -> list[Output]:
+        course_id = wish.wish.course_id
+        at = course_key(tenant, course_id)
+        course = table.get(at, CourseEntry) or CourseEntry()
+        course = msgspec.structs.replace(course, asked=True, generation=course.generation + 1)
+        table.put(at, course)
+        catalogue = table.get(catalogue_key(tenant, course_id), CatalogueEntry)
+        if catalogue is not None:
+            table.put(catalogue_key(tenant, course_id), msgspec.structs.replace(catalogue, issued=wish.wish))
+        target = self.mapping.of(tenant).target
+        command_id = deterministic_id(target, CommandKind.COURSE, tenant, course_id, str(course.generation))
         command = MoodleCommand(
             command_id=CommandId(command_id),
             tenant=tenant,
-            target=self.target,
+            target=target,
             kind=CommandKind.COURSE,
-            generation=entry.generation,
+            generation=course.generation,
             issued_at=now,
-            course=entry.wish,
+            course=replace(wish.wish, update=update),
         )
-        return Output(self.topics.commands, command)
+        return [Output(self.sites.of(target).commands, command)]
 
     def _enrol(
-        self, place: Place, entry: EnrolmentEntry, course: MoodleCourseId, now: datetime, table: Table
+        self, place: Place, entry: EnrolmentEntry, course: CourseEntry, now: datetime, table: Table
     ) -> Iterable[Output]:
         at = enrolment_key(*place)
+        moodle_course_id = course.moodle_course_id
+        if moodle_course_id is None:
+            raise ValueError("an enrolment needs its Moodle course")
+        status = entry.status
+        if course.suspend and status is EnrolmentStatus.ACTIVE:
+            status = EnrolmentStatus.SUSPENDED
         issued = Issued(
-            entry.moodle_user_id, course, entry.status, entry.role, entry.starts_at, entry.ends_at
+            entry.moodle_user_id,
+            moodle_course_id,
+            status,
+            entry.role,
+            entry.starts_at,
+            entry.ends_at,
+            entry.section_ids,
         )
         if entry.issued == issued:
             table.put(at, entry)
@@ -222,12 +432,13 @@ class CourseStage:
         state_is_known = _state_is_known(entry)
         entry = msgspec.structs.replace(entry, issued=issued, generation=entry.generation + 1)
         table.put(at, entry)
-        return [Output(self.topics.commands, self._command(place, entry, issued, state_is_known, now))]
+        return [self._command(place, entry, issued, state_is_known, now)]
 
     def _command(
         self, place: Place, entry: EnrolmentEntry, issued: Issued, state_is_known: bool, now: datetime
-    ) -> MoodleCommand:
+    ) -> Output:
         tenant, course_id, person_id = place
+        target = self.mapping.of(tenant).target
         wish = EnrolmentWish(
             person_id=person_id,
             course_id=course_id,
@@ -238,19 +449,21 @@ class CourseStage:
             state_is_known=state_is_known,
             starts_at=issued.starts_at,
             ends_at=issued.ends_at,
+            section_ids=issued.section_ids,
         )
         command_id = deterministic_id(
-            self.target, CommandKind.ENROLMENT, tenant, course_id, person_id, str(entry.generation)
+            target, CommandKind.ENROLMENT, tenant, course_id, person_id, str(entry.generation)
         )
-        return MoodleCommand(
+        command = MoodleCommand(
             command_id=CommandId(command_id),
             tenant=tenant,
-            target=self.target,
+            target=target,
             kind=CommandKind.ENROLMENT,
             generation=entry.generation,
             issued_at=now,
             enrolment=wish,
         )
+        return Output(self.sites.of(target).commands, command)
 
 
 def _on_enrolment_result(result: MoodleResult, table: Table) -> None:
@@ -263,22 +476,14 @@ def _on_enrolment_result(result: MoodleResult, table: Table) -> None:
     table.put(at, msgspec.structs.replace(entry, applied=applied, refused=refused))
 
 
-def _resolve(course: CourseId) -> CourseWish:
-    return CourseWish(course_id=course, create=False)
+def _is_same(wish: Wanted, entry: CatalogueEntry) -> bool:
+    return entry.issued == wish.wish
 
 
-def _wish(event: Course) -> CourseWish:
-    if event.operation is Operation.DELETE:
-        return _resolve(event.course_id)
-    return CourseWish(
-        course_id=event.course_id,
-        create=event.create,
-        short_name=event.short_name,
-        full_name=event.full_name,
-        category_id=event.category_id,
-        starts_at=event.starts_at,
-        ends_at=event.ends_at,
-    )
+def _has_new_group(wish: Wanted, entry: CatalogueEntry) -> bool:
+    """Whether a group is wished that was not asked for yet; enrolments may need it at once."""
+    known = {group.section_id for group in entry.issued.groups} if entry.issued else set()
+    return any(group.section_id not in known for group in wish.wish.groups)
 
 
 def _enrolment(event: EnrolmentByCourse, known: EnrolmentEntry | None) -> EnrolmentEntry:
@@ -291,6 +496,7 @@ def _enrolment(event: EnrolmentByCourse, known: EnrolmentEntry | None) -> Enrolm
         recorded_at=event.recorded_at,
         starts_at=event.starts_at,
         ends_at=event.ends_at,
+        section_ids=event.section_ids,
     )
     if known is None or known.moodle_user_id != event.moodle_user_id:
         generation = known.generation if known else 0

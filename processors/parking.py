@@ -12,6 +12,8 @@ from typing import TypeVar
 import msgspec
 
 from processors import completions, courses, people
+from processors.accounts import AccountEntry
+from processors.catalogue import CatalogueEntry, missing_references
 from schemas.elm import CallbackOutcome
 from schemas.events import EnrolmentStatus
 from schemas.ids import CourseId, PersonId, TenantId, split
@@ -30,7 +32,8 @@ class Held:
         tenant: whose.
         person_id: of whom, if of one person.
         course_id: of which course, if of one.
-        waits_for: "account", "course", "learner or enrolment"; none for what was disputed or refused.
+        waits_for: "account", "course", "term", "program", "learner or enrolment"; none for what was
+            disputed or refused.
         reason: why it is disputed or refused, or why the thing it waits for is not there.
         other_moodle_user_id: of a conflict, the account that owns the e-mail address or username.
     """
@@ -92,8 +95,8 @@ def standing(tables: Mapping[str, Entries]) -> Standing:
 
 
 def _held_by_people(entries: Entries) -> Iterator[Held]:
-    persons = {tuple(parts): entry for parts, entry in _all(entries, "person", people.PersonEntry)}
-    for (tenant, person), entry in persons.items():
+    accounts = {tuple(parts): entry for parts, entry in _all(entries, "account", AccountEntry)}
+    for (tenant, person), entry in accounts.items():
         if entry.blocked:
             yield Held(
                 what="account",
@@ -103,27 +106,31 @@ def _held_by_people(entries: Entries) -> Iterator[Held]:
                 other_moodle_user_id=entry.other_moodle_user_id,
             )
     for (tenant, person, course), wish in _all(entries, "enrolment", people.EnrolmentEntry):
-        entry_of_person = persons.get((tenant, person))
-        if people.waits(entry_of_person, wish):
+        account = accounts.get((tenant, person))
+        if people.waits(account, wish):
             yield Held(
                 what="enrolment",
                 tenant=TenantId(tenant),
                 person_id=PersonId(person),
                 course_id=CourseId(course),
                 waits_for="account",
-                reason=entry_of_person.blocked if entry_of_person else None,
+                reason=account.blocked if account else None,
             )
 
 
 def _held_by_courses(entries: Entries) -> Iterator[Held]:
     known = {tuple(parts): entry for parts, entry in _all(entries, "course", courses.CourseEntry)}
+    for (tenant, course), catalogue in _all(entries, "catalogue", CatalogueEntry):
+        if missing := missing_references(catalogue):
+            waits_for = " and ".join(sorted({kind.lower() for kind in missing}))
+            yield Held("course", TenantId(tenant), course_id=CourseId(course), waits_for=waits_for)
     for (tenant, course), entry in known.items():
         if entry.blocked and entry.blocked is not Reason.COURSE_NOT_FOUND:
             yield Held("course", TenantId(tenant), course_id=CourseId(course), reason=entry.blocked)
     for (tenant, course, person), wish in _all(entries, "enrolment", courses.EnrolmentEntry):
         place = (TenantId(tenant), PersonId(person), CourseId(course))
-        if courses.waits(wish):
-            course_entry = known.get((tenant, course))
+        course_entry = known.get((tenant, course))
+        if courses.waits(course_entry, wish):
             reason = course_entry.blocked if course_entry else None
             yield Held("enrolment", *place, waits_for="course", reason=reason)
         elif wish.refused:

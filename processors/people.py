@@ -11,72 +11,27 @@ from datetime import datetime
 
 import msgspec
 
+from infra.mapping import Mapping
 from infra.stage import Output, Table
-from schemas.events import (
-    AccountPolicy,
-    Enrolment,
-    EnrolmentByCourse,
-    EnrolmentStatus,
-    Operation,
-    Person,
-    Role,
-)
+from processors.accounts import AccountEntry, PersonEntry, profile_of, wanted
+from processors.statuses import status_of
+from schemas.events import AccountPolicy, Enrolment, EnrolmentByCourse, EnrolmentStatus, Person, Role
 from schemas.ids import (
     CommandId,
     CourseId,
     EnrolmentId,
     MoodleUserId,
     PersonId,
-    Target,
+    SectionId,
     TenantId,
     deterministic_id,
     key,
     split,
 )
-from schemas.moodle import Action, CommandKind, MoodleCommand, MoodleResult, Outcome, UserWish
+from schemas.moodle import Action, CommandKind, MoodleCommand, MoodleResult, Outcome
 from schemas.reasons import Reason
-from schemas.topics import TopicSet
+from schemas.topics import Sites
 from schemas.version import Version
-
-
-class Profile(msgspec.Struct, frozen=True, array_like=True):
-    """What the newest event of the person says."""
-
-    version: Version
-    deleted: bool
-    policy: AccountPolicy
-    username: str | None
-    email: str | None
-    first_name: str | None
-    last_name: str | None
-    auth: str | None
-
-
-class PersonEntry(msgspec.Struct, frozen=True, array_like=True):
-    """A person and the account: wished, asked for, known.
-
-    Attributes:
-        profile: none while only enrolments of the person have come.
-        issued: the last command's wish; none before the first.
-        generation: number of commands issued.
-        moodle_user_id: the account, once known.
-        missing: the last answer was that there is no account.
-        blocked: why the account may not be used, until the source or a person changes something.
-        other_moodle_user_id: of a conflict, the account that owns the e-mail address or username.
-    """
-
-    profile: Profile | None = None
-    issued: UserWish | None = None
-    generation: int = 0
-    moodle_user_id: MoodleUserId | None = None
-    missing: bool = False
-    blocked: Reason | None = None
-    other_moodle_user_id: MoodleUserId | None = None
-
-    @property
-    def usable_account(self) -> MoodleUserId | None:
-        """The account with which enrolments may go on, or none."""
-        return self.moodle_user_id if self.blocked is None else None
 
 
 class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -91,6 +46,7 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
     starts_at: datetime | None
     ends_at: datetime | None
     sent_with: MoodleUserId | None = None
+    section_ids: tuple[SectionId, ...] = ()
 
 
 def person_key(tenant: TenantId, person: PersonId) -> str:
@@ -98,38 +54,44 @@ def person_key(tenant: TenantId, person: PersonId) -> str:
     return key("person", tenant, person)
 
 
+def account_key(tenant: TenantId, person: PersonId) -> str:
+    """Return the state key of a person's account, kept apart: enrolments need only that."""
+    return key("account", tenant, person)
+
+
 def enrolment_key(tenant: TenantId, person: PersonId, course: CourseId | str) -> str:
     """Return the state key of a person's enrolment; with course "" the prefix of all of them."""
     return key("enrolment", tenant, person, course)
 
 
-def waits(person: PersonEntry | None, enrolment: EnrolmentEntry) -> bool:
+def waits(account: AccountEntry | None, enrolment: EnrolmentEntry) -> bool:
     """Whether ``enrolment`` is parked for want of an account.
 
-    A suspend of somebody who has no account wishes what is already so; it does not wait.
+    To suspend or remove somebody who has no account wishes what is already so; it does not wait.
     """
     if enrolment.sent_with is not None:
         return False
-    return not (person and person.missing and enrolment.status is EnrolmentStatus.SUSPENDED)
+    return not (account and account.missing and enrolment.status is not EnrolmentStatus.ACTIVE)
 
 
 @dataclass(frozen=True, slots=True)
 class PeopleStage:
-    """The handlers, bound to the topics of one Moodle site."""
+    """The handlers, bound to the rules and to the topics of each Moodle site."""
 
-    target: Target
-    topics: TopicSet
+    mapping: Mapping
+    sites: Sites
 
     def on_person(self, event: Person, table: Table) -> Iterable[Output]:
-        """Take the newest profile; ask for the account if that changes what is wished."""
+        """Take the newest profile of the source; ask for the account if that changes what is wished."""
         at = person_key(event.tenant, event.person_id)
         entry = table.get(at, PersonEntry) or PersonEntry()
-        if entry.profile and event.version < entry.profile.version:
+        known = entry.profiles.get(event.source_system)
+        if known and event.version < known.version:
             return ()
-        profile = _profile(event)
-        if profile == entry.profile:
+        profile = profile_of(event)
+        if profile == known:
             return ()
-        entry = msgspec.structs.replace(entry, profile=profile)
+        entry = msgspec.structs.replace(entry, profiles={**entry.profiles, event.source_system: profile})
         table.put(at, entry)
         return self._ask(event.tenant, event.person_id, entry, event.recorded_at, table)
 
@@ -139,50 +101,66 @@ class PeopleStage:
         known = table.get(at, EnrolmentEntry)
         if known and event.version < known.version:
             return ()
-        person = table.get(person_key(event.tenant, event.person_id), PersonEntry) or PersonEntry()
-        entry = _enrolment(event, person.usable_account)
+        status = status_of(event, self.mapping, known.status if known else None)
+        if status is None:
+            return ()
+        account = table.get(account_key(event.tenant, event.person_id), AccountEntry)
+        entry = _enrolment(event, status, account.usable if account else None)
         if known and _is_same(entry, known):
             return ()
         table.put(at, entry)
         if entry.sent_with is not None:
             return [self._send(event.tenant, event.person_id, event.course_id, entry)]
-        return self._ask(event.tenant, event.person_id, person, event.recorded_at, table)
+        person = table.get(person_key(event.tenant, event.person_id), PersonEntry)
+        return self._ask(event.tenant, event.person_id, person or PersonEntry(), event.recorded_at, table)
 
     def on_result(self, result: MoodleResult, table: Table) -> Iterable[Output]:
         """Take the account from the result of a user command, and let waiting enrolments go on."""
         if result.kind is not CommandKind.USER or result.person_id is None:
             return ()
-        at = person_key(result.tenant, result.person_id)
-        entry = table.get(at, PersonEntry)
-        if entry is None or result.outcome is Outcome.SUPERSEDED or result.generation < entry.generation:
+        at = account_key(result.tenant, result.person_id)
+        account = table.get(at, AccountEntry)
+        if account is None or result.outcome is Outcome.SUPERSEDED or result.generation < account.generation:
             return ()
-        entry = _answered(entry, result)
-        table.put(at, entry)
-        if entry.usable_account is None:
+        account = _answered(account, result)
+        table.put(at, account)
+        if account.usable is None:
             return ()
         is_new = result.action is Action.CREATED
-        return self._send_waiting(result.tenant, result.person_id, entry.usable_account, table, is_new)
+        return self._send_waiting(result.tenant, result.person_id, account.usable, table, is_new)
 
     def _ask(
         self, tenant: TenantId, person: PersonId, entry: PersonEntry, now: datetime, table: Table
     ) -> Iterable[Output]:
-        wish = _wish(tenant, person, entry, table)
+        if not entry.profiles:
+            return ()
+        account = table.get(account_key(tenant, person), AccountEntry) or AccountEntry()
+        statuses = _statuses(tenant, person, entry, table)
+        wish = wanted(
+            person,
+            entry,
+            self.mapping.of(tenant),
+            is_enrolled=EnrolmentStatus.ACTIVE in statuses,
+            has_enrolments=bool(statuses),
+            has_account=account.moodle_user_id is not None,
+        )
         if wish is None or wish == entry.issued:
             return ()
-        generation = entry.generation + 1
-        entry = msgspec.structs.replace(entry, issued=wish, generation=generation)
-        table.put(person_key(tenant, person), entry)
-        command_id = deterministic_id(self.target, CommandKind.USER, tenant, person, str(generation))
+        generation = account.generation + 1
+        table.put(person_key(tenant, person), msgspec.structs.replace(entry, issued=wish))
+        table.put(account_key(tenant, person), msgspec.structs.replace(account, generation=generation))
+        target = self.mapping.of(tenant).target
+        command_id = deterministic_id(target, CommandKind.USER, tenant, person, str(generation))
         command = MoodleCommand(
             command_id=CommandId(command_id),
             tenant=tenant,
-            target=self.target,
+            target=target,
             kind=CommandKind.USER,
             generation=generation,
             issued_at=now,
             user=wish,
         )
-        return [Output(self.topics.commands, command)]
+        return [Output(self.sites.of(target).commands, command)]
 
     def _send_waiting(
         self, tenant: TenantId, person: PersonId, account: MoodleUserId, table: Table, is_new: bool
@@ -220,35 +198,30 @@ class PeopleStage:
             recorded_at=enrolment.recorded_at,
             starts_at=enrolment.starts_at,
             ends_at=enrolment.ends_at,
+            section_ids=enrolment.section_ids,
         )
-        return Output(self.topics.enrolments_by_course, event)
+        return Output(self.sites.shared.enrolments_by_course, event)
 
 
-def _profile(event: Person) -> Profile:
-    return Profile(
-        version=event.version,
-        deleted=event.operation is Operation.DELETE,
-        policy=event.account_policy,
-        username=event.username,
-        email=event.email,
-        first_name=event.first_name,
-        last_name=event.last_name,
-        auth=event.auth,
-    )
+def _statuses(tenant: TenantId, person: PersonId, entry: PersonEntry, table: Table) -> set[EnrolmentStatus]:
+    """Return the statuses of the person's enrolments, if they decide on the account."""
+    if all(profile.policy is AccountPolicy.ALWAYS for profile in entry.profiles.values()):
+        return set()
+    return {one.status for _, one in table.scan(enrolment_key(tenant, person, ""), EnrolmentEntry)}
 
 
-def _enrolment(event: Enrolment, sent_with: MoodleUserId | None) -> EnrolmentEntry:
-    deleted = event.operation is Operation.DELETE
+def _enrolment(event: Enrolment, status: EnrolmentStatus, sent_with: MoodleUserId | None) -> EnrolmentEntry:
     return EnrolmentEntry(
         version=event.version,
         enrolment_id=event.enrolment_id,
-        status=EnrolmentStatus.SUSPENDED if deleted else event.status,
+        status=status,
         role=event.role,
         source_system=event.source_system,
         recorded_at=event.recorded_at,
         starts_at=event.starts_at,
         ends_at=event.ends_at,
         sent_with=sent_with,
+        section_ids=event.section_ids,
     )
 
 
@@ -257,33 +230,7 @@ def _is_same(entry: EnrolmentEntry, known: EnrolmentEntry) -> bool:
     return entry == msgspec.structs.replace(known, sent_with=entry.sent_with, recorded_at=entry.recorded_at)
 
 
-def _wish(tenant: TenantId, person: PersonId, entry: PersonEntry, table: Table) -> UserWish | None:
-    """Return the account as it shall be now, or none while nothing needs one."""
-    profile = entry.profile
-    if profile is None or profile.deleted:
-        return None
-    create = profile.policy is AccountPolicy.ALWAYS
-    wanted = create
-    if not create:
-        enrolments = [e for _, e in table.scan(enrolment_key(tenant, person, ""), EnrolmentEntry)]
-        wanted = bool(enrolments)
-        create = any(e.status is EnrolmentStatus.ACTIVE for e in enrolments)
-    if not wanted:
-        return None
-    if entry.moodle_user_id is not None and entry.issued is not None:
-        create = entry.issued.create  # the account is there; that alone is no reason to ask again
-    return UserWish(
-        person_id=person,
-        create=create,
-        username=profile.username,
-        email=profile.email,
-        first_name=profile.first_name,
-        last_name=profile.last_name,
-        auth=profile.auth,
-    )
-
-
-def _answered(entry: PersonEntry, result: MoodleResult) -> PersonEntry:
+def _answered(entry: AccountEntry, result: MoodleResult) -> AccountEntry:
     if result.outcome in (Outcome.APPLIED, Outcome.UNCHANGED):
         return msgspec.structs.replace(
             entry,

@@ -1,36 +1,51 @@
 """The wiring of all stages on one page."""
 
+from infra.mapping import Mapping
 from infra.stage import Stage
 from processors.completions import CompletionsStage
 from processors.courses import CourseStage
 from processors.people import PeopleStage
-from schemas.ids import Target
-from schemas.topics import TopicSet
+from processors.references import ReferenceStage
+from schemas.topics import Sites
 
 
-def topology(target: Target, topics: TopicSet) -> tuple[Stage, ...]:
-    """Return the stages for the Moodle site ``target``, wired to ``topics``."""
-    people, courses = PeopleStage(target, topics), CourseStage(target, topics)
-    completions = CompletionsStage(topics)
+def topology(mapping: Mapping, sites: Sites) -> tuple[Stage, ...]:
+    """Return the stages under the rules of ``mapping``, wired to the topics of all ``sites``."""
+    people, courses = PeopleStage(mapping, sites), CourseStage(mapping, sites)
+    topics, per_site = sites.shared, tuple(sites.by_target.values())
+    references, completions = ReferenceStage(topics), CompletionsStage(topics)
+    commands = tuple(site.commands for site in per_site)
     return (
         Stage(
             name="people",
             handlers={
                 topics.people: people.on_person,
                 topics.enrolments: people.on_enrolment,
-                topics.results: people.on_result,
+                **{site.results: people.on_result for site in per_site},
             },
-            outputs=(topics.enrolments_by_course, topics.commands),
+            outputs=(topics.enrolments_by_course, *commands),
+        ),
+        Stage(
+            name="references",
+            handlers={
+                topics.terms: references.on_term,
+                topics.programs: references.on_program,
+                topics.course_references: references.on_reference,
+            },
+            outputs=(topics.references_by_course,),
         ),
         Stage(
             name="courses",
             handlers={
                 topics.courses: courses.on_course,
+                topics.sections: courses.on_section,
+                topics.references_by_course: courses.on_reference,
                 topics.enrolments_by_course: courses.on_enrolment,
-                topics.results: courses.on_result,
-                topics.observed: courses.on_observed,
+                topics.ticks: courses.on_tick,
+                **{site.results: courses.on_result for site in per_site},
+                **{site.observed: courses.on_observed for site in per_site},
             },
-            outputs=(topics.commands,),
+            outputs=(topics.course_references, *commands),
         ),
         Stage(
             name="completions",
@@ -38,7 +53,7 @@ def topology(target: Target, topics: TopicSet) -> tuple[Stage, ...]:
                 topics.people: completions.on_person,
                 topics.enrolments: completions.on_enrolment,
                 topics.callback_results: completions.on_result,
-                topics.observed: completions.on_observed,
+                **{site.observed: completions.on_observed for site in per_site},
             },
             outputs=(topics.callbacks,),
         ),

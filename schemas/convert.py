@@ -5,6 +5,7 @@ newer writer added, which is what FULL_TRANSITIVE compatibility promises.
 """
 
 from datetime import date, datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +19,7 @@ class RecordError(ValueError):
 
 def to_record(value: Any) -> dict[str, Any]:
     """Return the dataclass ``value`` as a plain record: enums as text, times and days as they are."""
-    record: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(datetime, date, bytes))
+    record: dict[str, Any] = msgspec.to_builtins(value, builtin_types=(datetime, date, bytes, Decimal))
     return record
 
 

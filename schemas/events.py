@@ -10,7 +10,18 @@ from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar
 
-from schemas.ids import CourseId, EnrolmentId, MoodleUserId, PersonId, TenantId, key
+from schemas.ids import (
+    CourseId,
+    EnrolmentId,
+    MoodleCourseId,
+    MoodleUserId,
+    PersonId,
+    ProgramId,
+    SectionId,
+    TenantId,
+    TermId,
+    key,
+)
 from schemas.version import Version
 
 
@@ -34,6 +45,8 @@ class EnrolmentStatus(StrEnum):
 
     ACTIVE = "ACTIVE"
     SUSPENDED = "SUSPENDED"
+    REMOVED = "REMOVED"
+    """There shall be no enrolment."""
 
 
 class Role(StrEnum):
@@ -64,6 +77,8 @@ class Person:
     first_name: str | None = None
     last_name: str | None = None
     auth: str | None = None
+    source_status: str | None = None
+    """The person's status as the source writes it."""
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -98,6 +113,12 @@ class Course:
     category_id: int | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    source_status: str | None = None
+    """The course's status as the source writes it; rules decide what follows from it."""
+    moodle_course_id: MoodleCourseId | None = None
+    """An existing Moodle course that the source names."""
+    term_id: TermId | None = None
+    program_id: ProgramId | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -134,6 +155,9 @@ class Enrolment:
     recorded_at: datetime
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    source_status: str | None = None
+    """The status as the source writes it; if given, rules decide on ``status`` by it."""
+    section_ids: tuple[SectionId, ...] = ()
     attributes: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -168,6 +192,7 @@ class EnrolmentByCourse:
     recorded_at: datetime
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    section_ids: tuple[SectionId, ...] = ()
 
     @property
     def version(self) -> Version:

@@ -14,6 +14,14 @@ CourseId = NewType("CourseId", str)
 """Equals Moodle's ``course.idnumber``; for ELM it is the COURSE_IDENTIFIER."""
 EnrolmentId = NewType("EnrolmentId", str)
 """The source's own id of an enrolment; for ELM the ENROLMENT_ID."""
+SectionId = NewType("SectionId", str)
+"""Equals the idnumber of the group in its Moodle course."""
+ProgramId = NewType("ProgramId", str)
+TermId = NewType("TermId", str)
+RegistrationId = NewType("RegistrationId", str)
+PaymentId = NewType("PaymentId", str)
+UnitId = NewType("UnitId", str)
+GradeId = NewType("GradeId", str)
 Target = NewType("Target", str)
 """Name of one Moodle site; topics of commands and results carry it."""
 MoodleUserId = NewType("MoodleUserId", int)

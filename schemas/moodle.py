@@ -4,7 +4,8 @@ Each record has a ``kind`` and the one nullable body that belongs to it. (A unio
 under FULL_TRANSITIVE compatibility; a further nullable body can.)
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from enum import StrEnum
 from typing import ClassVar
@@ -16,6 +17,7 @@ from schemas.ids import (
     MoodleCourseId,
     MoodleUserId,
     PersonId,
+    SectionId,
     Target,
     TenantId,
     key,
@@ -44,6 +46,26 @@ class UserWish:
     last_name: str | None = None
     auth: str | None = None
     moodle_user_id: MoodleUserId | None = None
+    suspended: bool | None = None
+    """Whether the account is to be suspended; none leaves that as it is."""
+    profile_fields: Mapping[str, str] = field(default_factory=dict)
+    """Custom profile fields by short name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CategoryWish:
+    """A course category, found by its idnumber."""
+
+    idnumber: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupWish:
+    """A group of a course, found by idnumber = section_id."""
+
+    section_id: SectionId
+    name: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +79,18 @@ class CourseWish:
     category_id: int | None = None
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    moodle_course_id: MoodleCourseId | None = None
+    """An existing course to be used, whatever its idnumber."""
+    update: bool = False
+    """Bring an existing course to these values; otherwise only a new one gets them."""
+    visible: bool | None = None
+    """Whether learners see the course; none leaves that to Moodle."""
+    categories: tuple[CategoryWish, ...] = ()
+    """The path of categories from the top, made where missing; it goes before ``category_id``."""
+    groups: tuple[GroupWish, ...] = ()
+    """Groups that the course shall have; others are left alone."""
+    custom_fields: Mapping[str, str] = field(default_factory=dict)
+    """Custom course fields by short name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +107,8 @@ class EnrolmentWish:
     """The hub knows the enrolment in Moodle (its own, or a new account), so no look-up is needed."""
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    section_ids: tuple[SectionId, ...] = ()
+    """Groups of the course that the person shall be in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +177,7 @@ class Action(StrEnum):
     UPDATED = "UPDATED"
     ENROLLED = "ENROLLED"
     SUSPENDED = "SUSPENDED"
+    UNENROLLED = "UNENROLLED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,11 @@ class Reason(StrEnum):
     COURSE_NOT_FOUND = "COURSE_NOT_FOUND"
     COURSE_AMBIGUOUS = "COURSE_AMBIGUOUS"
     SHORTNAME_TAKEN = "SHORTNAME_TAKEN"
+    COURSE_ID_MISMATCH = "COURSE_ID_MISMATCH"
     CATEGORY_NOT_FOUND = "CATEGORY_NOT_FOUND"
+    CATEGORY_REFUSED = "CATEGORY_REFUSED"
+    GROUP_NOT_FOUND = "GROUP_NOT_FOUND"
+    GROUP_REFUSED = "GROUP_REFUSED"
     ROLE_NOT_ASSIGNABLE = "ROLE_NOT_ASSIGNABLE"
     NOT_ENROLLED = "NOT_ENROLLED"
     VALUE_TOO_LONG = "VALUE_TOO_LONG"
@@ -39,7 +43,11 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.COURSE_NOT_FOUND: "There is no Moodle course with this id number.",
     Reason.COURSE_AMBIGUOUS: "Several Moodle courses carry this id number.",
     Reason.SHORTNAME_TAKEN: "Another Moodle course has this short name.",
+    Reason.COURSE_ID_MISMATCH: "The Moodle course named by the source carries another course's id number.",
     Reason.CATEGORY_NOT_FOUND: "There is no such Moodle category.",
+    Reason.CATEGORY_REFUSED: "Moodle refused to make a category on the course's path.",
+    Reason.GROUP_NOT_FOUND: "The enrolment is as wished, but its course has no group with a section's id.",
+    Reason.GROUP_REFUSED: "The course or enrolment is as wished, but Moodle refused a change of a group.",
     Reason.ROLE_NOT_ASSIGNABLE: "The service user may not assign this role in a course.",
     Reason.NOT_ENROLLED: "Suspending was wished, but there is no enrolment to suspend.",
     Reason.VALUE_TOO_LONG: "A value is longer than Moodle's column.",
@@ -54,6 +62,7 @@ CONFLICTS = frozenset(
         Reason.USERNAME_TAKEN,
         Reason.IDNUMBER_AMBIGUOUS,
         Reason.COURSE_AMBIGUOUS,
+        Reason.COURSE_ID_MISMATCH,
         Reason.SHORTNAME_TAKEN,
     }
 )

@@ -4,19 +4,32 @@ Names hold no prefix; one is put before them where several hubs share a cluster.
 stands for the Moodle site.
 """
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from schemas.academics import Grade, Payment, Program, Registration, Section, Term, Unit
 from schemas.deadletters import DeadLetter
 from schemas.elm import CallbackResult, CompletionCallback
 from schemas.events import Course, Enrolment, EnrolmentByCourse, Person
 from schemas.ids import Target
+from schemas.joins import CourseReference, ReferenceByCourse, Tick
 from schemas.moodle import MoodleCommand, MoodleObserved, MoodleResult
 
 Record = (
     Person
     | Course
     | Enrolment
+    | Program
+    | Term
+    | Section
+    | Registration
+    | Payment
+    | Unit
+    | Grade
     | EnrolmentByCourse
+    | CourseReference
+    | ReferenceByCourse
+    | Tick
     | MoodleCommand
     | MoodleResult
     | MoodleObserved
@@ -71,6 +84,13 @@ class Topic:
 PEOPLE = Topic("hub.people", Person, "tenant|person", "People as their sources wish them")
 COURSES = Topic("hub.courses", Course, "tenant|course", "Courses as their sources wish them")
 ENROLMENTS = Topic("hub.enrolments", Enrolment, "tenant|person", "Enrolments as their sources wish them")
+PROGRAMS = Topic("hub.programs", Program, "tenant|program", "Programs of study")
+TERMS = Topic("hub.terms", Term, "tenant|term", "Terms, in which courses are held")
+SECTIONS = Topic("hub.sections", Section, "tenant|course", "Parts of courses that become groups in Moodle")
+REGISTRATIONS = Topic("hub.registrations", Registration, "tenant|person", "Registrations for programs")
+PAYMENTS = Topic("hub.payments", Payment, "tenant|person", "Payments for registrations")
+UNITS = Topic("hub.units", Unit, "tenant|unit", "Units of study that are graded by themselves")
+GRADES = Topic("hub.grades", Grade, "tenant|person", "Grades as their sources tell them")
 ENROLMENTS_BY_COURSE = Topic(
     "hub.enrolments-by-course",
     EnrolmentByCourse,
@@ -78,6 +98,21 @@ ENROLMENTS_BY_COURSE = Topic(
     "Enrolments whose person has a Moodle account, on their way to the course stage",
     internal=True,
 )
+COURSE_REFERENCES = Topic(
+    "hub.course-references",
+    CourseReference,
+    "tenant|term or tenant|program",
+    "Which course wants to be told of which term or program",
+    internal=True,
+)
+REFERENCES_BY_COURSE = Topic(
+    "hub.references-by-course",
+    ReferenceByCourse,
+    "tenant|course",
+    "Terms and programs, told to each course that refers to them",
+    internal=True,
+)
+TICKS = Topic("hub.ticks", Tick, "partition", "The passing of time", compacted=True, internal=True)
 COMMANDS = Topic(
     "moodle.{target}.commands",
     MoodleCommand,
@@ -105,7 +140,17 @@ TOPICS = (
     PEOPLE,
     COURSES,
     ENROLMENTS,
+    PROGRAMS,
+    TERMS,
+    SECTIONS,
+    REGISTRATIONS,
+    PAYMENTS,
+    UNITS,
+    GRADES,
     ENROLMENTS_BY_COURSE,
+    COURSE_REFERENCES,
+    REFERENCES_BY_COURSE,
+    TICKS,
     COMMANDS,
     RESULTS,
     OBSERVED,
@@ -134,7 +179,17 @@ class TopicSet:
     people: Topic
     courses: Topic
     enrolments: Topic
+    programs: Topic
+    terms: Topic
+    sections: Topic
+    registrations: Topic
+    payments: Topic
+    units: Topic
+    grades: Topic
     enrolments_by_course: Topic
+    course_references: Topic
+    references_by_course: Topic
+    ticks: Topic
     commands: Topic
     results: Topic
     observed: Topic
@@ -150,3 +205,32 @@ class TopicSet:
 def topic_set(target: Target, prefix: str = "") -> TopicSet:
     """Return the topics for the Moodle site ``target``, each name with ``prefix`` before it."""
     return TopicSet(*(topic.of(target).prefixed(prefix) for topic in TOPICS))
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """The topics of one hub and all its Moodle sites.
+
+    Attributes:
+        by_target: the topics for each site, the first site first; only those of the site itself differ.
+    """
+
+    by_target: Mapping[Target, TopicSet]
+
+    @property
+    def shared(self) -> TopicSet:
+        """The topics of the first site; those that all sites have in common are the same in every set."""
+        return next(iter(self.by_target.values()))
+
+    def of(self, target: Target) -> TopicSet:
+        """Return the topics for ``target``."""
+        return self.by_target[target]
+
+    def all(self) -> tuple[Topic, ...]:
+        """Return all topics, each once."""
+        return tuple(dict.fromkeys(topic for topics in self.by_target.values() for topic in topics.all()))
+
+
+def sites(targets: Iterable[Target], prefix: str = "") -> Sites:
+    """Return the topics for the Moodle sites ``targets`` (one or more), with ``prefix`` before each name."""
+    return Sites({target: topic_set(target, prefix) for target in targets})

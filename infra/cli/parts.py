@@ -3,13 +3,14 @@
 from pydantic import SecretStr
 
 from connectors.moodle.settings import MoodleSettings
+from infra.mapping import Mapping, load, parse
 from infra.registry import Registry
 from infra.settings import KafkaConfig, Settings
 from infra.stage import Stage
 from processors.topology import topology
 from producers.elm.settings import ElmFeedSettings
 from schemas.ids import Target, TenantId
-from schemas.topics import Topic, TopicSet, changelog, topic_set
+from schemas.topics import Sites, Topic, TopicSet, changelog, sites
 
 _CRITICAL = 2
 """Of the levels of syslog."""
@@ -34,14 +35,32 @@ def database_of(settings: Settings) -> str:
     return settings.database_url.get_secret_value() if settings.database_url else ""
 
 
+def mapping_of(settings: Settings) -> Mapping:
+    """Return the rules of the mapping file, or the built-in ones where none is named.
+
+    Raises:
+        MappingError: the file cannot be used; the text names line and key.
+    """
+    target, prefix = Target(settings.moodle_target), settings.moodle_username_prefix
+    if settings.mapping_file is None:
+        return parse("", target=target, username_prefix=prefix)
+    return load(settings.mapping_file, target, username_prefix=prefix)
+
+
+def sites_of(settings: Settings) -> Sites:
+    """Return the topics of the hub and of all its Moodle sites, under their names in the cluster."""
+    targets = dict.fromkeys((Target(settings.moodle_target), *mapping_of(settings).targets))
+    return sites(targets, settings.topic_prefix)
+
+
 def topics_of(settings: Settings) -> TopicSet:
-    """Return the topics of the hub under their names in the cluster."""
-    return topic_set(Target(settings.moodle_target), settings.topic_prefix)
+    """Return the topics of the hub and of its first Moodle site."""
+    return sites_of(settings).shared
 
 
 def stages_of(settings: Settings) -> tuple[Stage, ...]:
     """Return the stages of the hub."""
-    return topology(Target(settings.moodle_target), topics_of(settings))
+    return topology(mapping_of(settings), sites_of(settings))
 
 
 def changelog_of(settings: Settings, stage: Stage) -> Topic:
@@ -51,7 +70,7 @@ def changelog_of(settings: Settings, stage: Stage) -> Topic:
 
 def all_topics(settings: Settings) -> tuple[Topic, ...]:
     """Return every topic of the hub under its name in the cluster, changelogs included."""
-    return topics_of(settings).all() + tuple(changelog_of(settings, stage) for stage in stages_of(settings))
+    return sites_of(settings).all() + tuple(changelog_of(settings, stage) for stage in stages_of(settings))
 
 
 def moodle_of(settings: Settings) -> MoodleSettings:

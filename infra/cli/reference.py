@@ -6,14 +6,34 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from infra.mapping import parse
 from infra.settings import reference as settings_reference
 from infra.stage import Stage
 from processors.topology import topology
 from schemas.ids import Target
 from schemas.reasons import EXPLANATIONS
-from schemas.topics import CALLBACK_RESULTS, CALLBACKS, PARTITIONS, TOPICS, Topic, changelog, topic_set
+from schemas.topics import (
+    CALLBACK_RESULTS,
+    CALLBACKS,
+    COURSES,
+    ENROLMENTS,
+    GRADES,
+    PARTITIONS,
+    PAYMENTS,
+    PEOPLE,
+    PROGRAMS,
+    REGISTRATIONS,
+    SECTIONS,
+    TERMS,
+    TOPICS,
+    UNITS,
+    Topic,
+    changelog,
+    sites,
+)
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+_SOURCED = (PEOPLE, COURSES, ENROLMENTS, PROGRAMS, TERMS, SECTIONS, REGISTRATIONS, PAYMENTS, UNITS, GRADES)
 _TARGET = Target("{target}")
 
 
@@ -50,15 +70,17 @@ def _id(name: str) -> str:
 
 
 def _topology() -> str:
-    topics = topic_set(_TARGET)
+    where = sites([_TARGET])
+    topics = where.shared
     others: dict[str, tuple[Sequence[Topic], Sequence[Topic]]] = {
-        "relay": ((), (topics.people, topics.courses, topics.enrolments)),
+        "relay": ((), _SOURCED),
+        "clock": ((), (topics.ticks,)),
         "moodle-sink": ((topics.commands,), (topics.results,)),
         "moodle-source": ((), (topics.observed,)),
         "elm-sink": ((CALLBACKS,), (CALLBACK_RESULTS,)),
     }
     return _page("Topology", "The flow of records through topics and processes.", [
-        picture(topology(_TARGET, topics), others)
+        picture(topology(parse(""), where), others)
     ])  # fmt: skip
 
 
@@ -74,7 +96,7 @@ def _settings() -> str:
 
 
 def _topics() -> str:
-    stages = topology(_TARGET, topic_set(_TARGET))
+    stages = topology(parse(""), sites([_TARGET]))
     rows = [
         (
             f"`{topic.name}`",

@@ -29,6 +29,7 @@ from infra.engine import EngineConfig, SinkConfig, run_sink, run_stage
 from infra.settings import Settings
 from infra.stopping import mirrored
 from infra.telemetry import MOODLE_CALLS, MOODLE_SECONDS, Status
+from producers.clock import run_clock
 from producers.elm.poll import run_elm_poll
 from producers.relay import RelaySettings, run_relay
 from schemas.events import Role
@@ -99,6 +100,12 @@ def _elm_poll(context: Context) -> None:
     asyncio.run(poll())
 
 
+def _clock(context: Context) -> None:
+    settings = context.settings
+    codec, topic = Codec(registry_of(settings)), topics_of(settings).ticks
+    run_clock(kafka_of(settings), codec, topic, settings.tick_interval, context.stop, context.status)
+
+
 def _moodle_sink(context: Context) -> None:
     settings, topics = context.settings, topics_of(context.settings)
     roles = {
@@ -160,7 +167,9 @@ def _counting(context: Context) -> Callable[[Call], None]:
 ROLES: Mapping[str, Run] = {
     "elm-poll": _elm_poll,
     "relay": _relay,
+    "clock": _clock,
     "people": partial(_stage, "people"),
+    "references": partial(_stage, "references"),
     "courses": partial(_stage, "courses"),
     "completions": partial(_stage, "completions"),
     "moodle-sink": _moodle_sink,

@@ -24,6 +24,7 @@ from confluent_kafka import Producer, TopicPartition
 from infra import collector, topics_admin
 from infra.codec import Codec
 from infra.engine import EngineConfig, run_stage
+from infra.mapping import parse
 from infra.partitioning import partition_of
 from infra.registry import Registry
 from infra.scan import Onlooker
@@ -49,7 +50,7 @@ from schemas.moodle import (
     ObservedKind,
     Outcome,
 )
-from schemas.topics import Record, Topic, TopicSet, changelog, topic_set
+from schemas.topics import Record, Topic, TopicSet, changelog, sites, topic_set
 from tests.bench.engine_worker import Clock, read_bare
 from tests.bench.rows import Row
 from tests.services import embedded_services
@@ -75,7 +76,8 @@ def main() -> list[Row]:
 def _measure(settings: dict[str, Any], events: int) -> list[Row]:
     topics = topic_set(TARGET, settings["prefix"])
     changelogs = [
-        changelog(name).prefixed(settings["prefix"]) for name in ("people", "courses", "completions")
+        changelog(name).prefixed(settings["prefix"])
+        for name in ("people", "references", "courses", "completions")
     ]
     topics_admin.apply(
         {"bootstrap.servers": settings["kafka"]},
@@ -237,7 +239,7 @@ def _raw(settings: dict[str, Any]) -> dict[str, float]:
 
 def _stage(settings: dict[str, Any]) -> dict[str, float]:
     """Run one stage of the topology until it has read and committed everything."""
-    stages = topology(TARGET, topic_set(TARGET, settings["prefix"]))
+    stages = topology(parse(""), sites([TARGET], settings["prefix"]))
     stage = next(stage for stage in stages if stage.name == settings["mode"])
     stop, status, clock = threading.Event(), Status(stage.name), Clock()
     measured: dict[str, float] = {}

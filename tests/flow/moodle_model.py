@@ -52,7 +52,9 @@ class MoodleModel:
         assert self.accounts[wish.person_id] == wish.moodle_user_id
         assert self.courses[wish.course_id] == wish.moodle_course_id
         pair = (str(wish.person_id), str(wish.course_id))
-        if wish.status is EnrolmentStatus.ACTIVE or pair in self.enrolments:
+        if wish.status is EnrolmentStatus.REMOVED:
+            self.enrolments.pop(pair, None)
+        elif wish.status is EnrolmentStatus.ACTIVE or pair in self.enrolments:
             self.enrolments[pair] = wish.status
         return self._result(
             command,

@@ -7,9 +7,11 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infra.mapping import Mapping, parse
 from infra.memory import MemoryHub
 from infra.stage import Output
 from processors import completions, courses, people
+from processors.accounts import AccountEntry
 from processors.parking import standing
 from processors.topology import topology
 from schemas.elm import CompletionCallback
@@ -24,11 +26,13 @@ from schemas.moodle import (
     ObservedKind,
 )
 from schemas.reasons import Reason
-from schemas.topics import topic_set
+from schemas.topics import sites
 from tests.flow.moodle_model import NOW, MoodleModel
 
 TENANT, TARGET = TenantId("default"), Target("default")
-TOPICS = topic_set(TARGET)
+SITES = sites([TARGET])
+TOPICS = SITES.shared
+NO_RULES = parse("")
 ANN, COURSE = PersonId("0A1B"), CourseId("32090")
 ACTIVE, SUSPENDED = EnrolmentStatus.ACTIVE, EnrolmentStatus.SUSPENDED
 
@@ -112,7 +116,11 @@ class World:
     """The stages and the model of Moodle; commands are answered at once until nothing moves."""
 
     moodle: MoodleModel = field(default_factory=lambda: MoodleModel(TOPICS, courses={COURSE: 10}))
-    hub: MemoryHub = field(default_factory=lambda: MemoryHub(topology(TARGET, TOPICS)))
+    mapping: Mapping = NO_RULES
+    hub: MemoryHub = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.hub = MemoryHub(topology(self.mapping, SITES))
 
     def feed(self, *inputs: Output) -> list[MoodleCommand]:
         """Return the commands that ``inputs`` led to."""
@@ -167,7 +175,7 @@ def test_a_suspend_never_makes_an_account_and_does_not_wait_for_one() -> None:
     assert not commands[0].user.create
     assert world.moodle.accounts == {}
     table = world.hub.tables["people"]
-    entry = table.get(people.person_key(TENANT, ANN), people.PersonEntry)
+    entry = table.get(people.account_key(TENANT, ANN), AccountEntry)
     wish = table.get(people.enrolment_key(TENANT, ANN, COURSE), people.EnrolmentEntry)
     assert wish is not None
     assert not people.waits(entry, wish)
@@ -217,7 +225,7 @@ def test_enrolments_of_an_unknown_course_wait_and_go_on_when_it_appears() -> Non
     table = world.hub.tables["courses"]
     entry = table.get(courses.enrolment_key(TENANT, COURSE, ANN), courses.EnrolmentEntry)
     assert entry is not None
-    assert courses.waits(entry)
+    assert courses.waits(None, entry)
     world.moodle.courses[COURSE] = 10
     assert kinds(world.feed(course_seen())) == [CommandKind.ENROLMENT] * 2
     assert world.moodle.enrolments == {(ANN, COURSE): ACTIVE, ("0A1C", COURSE): ACTIVE}
@@ -250,7 +258,7 @@ def test_a_conflict_holds_the_enrolments_until_the_source_changes() -> None:
     world.moodle.mixed_up.add(ANN)
     assert kinds(world.feed(person(), enrolment(ACTIVE, 1))) == [CommandKind.USER]
     table = world.hub.tables["people"]
-    entry = table.get(people.person_key(TENANT, ANN), people.PersonEntry)
+    entry = table.get(people.account_key(TENANT, ANN), AccountEntry)
     assert entry is not None
     assert entry.blocked is Reason.EMAIL_MISMATCH
     assert world.feed(enrolment(ACTIVE, 2)) == []

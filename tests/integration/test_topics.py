@@ -17,6 +17,7 @@ from infra.settings import KafkaConfig
 from schemas.events import AccountPolicy, Operation, Person
 from schemas.ids import PersonId, Target, TenantId
 from schemas.topics import PEOPLE, TOPICS, Topic, changelog, topic_set
+from tests.faults.world import wait_for
 
 pytestmark = pytest.mark.integration
 HISTORY = Path(__file__).resolve().parents[2] / "schemas" / "history"
@@ -68,6 +69,7 @@ def test_changed_settings_of_a_topic_are_shown_and_mended(
     changed = NewTopic(people.name, 3, 1, config={"retention.ms": "1000"})
     with AdminClient(config) as admin:
         admin.create_topics([changed])[people.name].result()
+        wait_for(lambda: people.name in admin.list_topics(timeout=10).topics, 10)
     found = topics_admin.diff(config, registry, [people], 3)
     assert "retention.ms is 1000, not -1" in [d.what for d in found]
     apply(config, registry, (people,))

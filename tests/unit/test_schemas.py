@@ -7,6 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ PLAIN: dict[Any, Any] = {
     bytes: "bytes",
     datetime: {"type": "long", "logicalType": "timestamp-micros"},
     date: {"type": "int", "logicalType": "date"},
+    Decimal: {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 4},
 }
 
 
@@ -41,6 +43,8 @@ def avro_type(kind: Any) -> Any:
         return ["null", avro_type(typing.get_args(kind)[0])]
     if typing.get_origin(kind) is Mapping:
         return {"type": "map", "values": avro_type(typing.get_args(kind)[1])}
+    if typing.get_origin(kind) is tuple:
+        return {"type": "array", "items": avro_type(typing.get_args(kind)[0])}
     if isinstance(kind, type) and issubclass(kind, StrEnum):
         return ("enum", kind.__name__, ["UNKNOWN", *(member.value for member in kind)])
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -62,6 +66,8 @@ def normal(kind: Any, named: dict[str, Any]) -> Any:
         return [normal(branch, named) for branch in kind]
     if isinstance(kind, str):
         return named.get(kind, kind)
+    if kind["type"] == "array":
+        return {"type": "array", "items": normal(kind["items"], named)}
     if kind["type"] == "enum":
         assert kind["default"] == "UNKNOWN"
         named[kind["name"]] = ("enum", kind["name"], kind["symbols"])
@@ -102,6 +108,7 @@ def records_of(topic: Topic) -> st.SearchStrategy[Any]:
     st.register_type_strategy(
         Mapping, lambda kind: st.dictionaries(*map(st.from_type, typing.get_args(kind)))
     )
+    st.register_type_strategy(Decimal, st.decimals(-(10**13), 10**13, allow_nan=False, places=4))
     st.register_type_strategy(int, st.integers(-(2**63), 2**63 - 1))
     st.register_type_strategy(str, st.text(st.characters(exclude_categories=["Cs"])))
     return st.from_type(topic.record)

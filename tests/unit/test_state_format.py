@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from processors import completions, courses, people
+from processors import accounts, catalogue, completions, courses, people, references, timers
 from schemas.elm import CallbackOutcome
 from schemas.events import AccountPolicy, EnrolmentStatus, Role
 from schemas.ids import (
@@ -16,44 +16,80 @@ from schemas.ids import (
     MoodleCourseId,
     MoodleUserId,
     PersonId,
+    SectionId,
 )
-from schemas.moodle import CourseWish, UserWish
+from schemas.moodle import CategoryWish, CourseWish, GroupWish, UserWish
 from schemas.reasons import Reason
 from schemas.version import Version
 
 AT = datetime(2026, 11, 21, 5, 13, tzinfo=UTC)
 VERSION = Version(AT, 7)
 USER = MoodleUserId(5)
+SECTIONS = (SectionId("s"),)
 
 # (entry, its bytes as release 0.1 wrote them). Never change a line; add one when an entry gets a field.
 WRITTEN: list[tuple[Any, str]] = [
     (
-        people.PersonEntry(
-            profile=people.Profile(VERSION, False, AccountPolicy.WHEN_ENROLLED, "u", "e", "f", "l", "oauth2"),
-            issued=UserWish(person_id=PersonId("P"), create=True, email="e"),
-            generation=2,
-            moodle_user_id=USER,
-            blocked=Reason.EMAIL_TAKEN,
-            other_moodle_user_id=MoodleUserId(9),
+        accounts.PersonEntry(
+            profiles={"elm": accounts.Profile(VERSION, False, AccountPolicy.WHEN_ENROLLED, {"email": "e"})},
+            issued=UserWish(person_id=PersonId("P"), create=True, email="e", suspended=True),
         ),
-        "979892d6ff6b01285c07c2ad5748454e5f454e524f4c4c4544a175a165a166a16ca66f617574683288a9706572736f6e5f6964a150a6637265617465c3a8757365726e616d65c0a5656d61696ca165aa66697273745f6e616d65c0a96c6173745f6e616d65c0a461757468c0ae6d6f6f646c655f757365725f6964c00205c2ab454d41494c5f54414b454e09",
+        "9281a3656c6d9492d6ff6b01285c07c2ad5748454e5f454e524f4c4c454481a5656d61696ca1658aa9706572736f6e5f6964a150a6637265617465c3a8757365726e616d65c0a5656d61696ca165aa66697273745f6e616d65c0a96c6173745f6e616d65c0a461757468c0ae6d6f6f646c655f757365725f6964c0a973757370656e646564c3ae70726f66696c655f6669656c647380",
+    ),
+    (
+        accounts.AccountEntry(2, USER, True, Reason.EMAIL_TAKEN, MoodleUserId(9)),
+        "950205c3ab454d41494c5f54414b454e09",
     ),
     (
         people.EnrolmentEntry(
-            VERSION, EnrolmentId("700"), EnrolmentStatus.ACTIVE, Role.STUDENT, "elm", AT, None, AT, USER
+            VERSION,
+            EnrolmentId("700"),
+            EnrolmentStatus.ACTIVE,
+            Role.STUDENT,
+            "elm",
+            AT,
+            None,
+            AT,
+            USER,
+            SECTIONS,
         ),
-        "9992d6ff6b01285c07a3373030a6414354495645a753545544454e54a3656c6dd6ff6b01285cc0d6ff6b01285c05",
+        "9a92d6ff6b01285c07a3373030a6414354495645a753545544454e54a3656c6dd6ff6b01285cc0d6ff6b01285c0591a173",
     ),
     (
-        courses.CourseEntry(
-            wish=CourseWish(course_id=CourseId("C"), create=False),
-            version=VERSION,
-            generation=1,
-            moodle_course_id=MoodleCourseId(4),
-            blocked=Reason.COURSE_NOT_FOUND,
+        catalogue.CatalogueEntry(
+            profiles={
+                "sis/7": catalogue.CourseProfile(
+                    "sis",
+                    VERSION,
+                    False,
+                    True,
+                    "ACTIVE",
+                    4,
+                    None,
+                    AT,
+                    MoodleCourseId(4),
+                    "T",
+                    "P",
+                    {"a": "b"},
+                )
+            },
+            references={"sis/TERM/T": catalogue.ReferenceEntry(VERSION, AT, None, 3, {"term_code": "T"})},
+            issued=CourseWish(
+                course_id=CourseId("C"),
+                create=True,
+                categories=(CategoryWish(idnumber="c", name="C"),),
+                groups=(GroupWish(section_id=SectionId("s"), name="S"),),
+            ),
+            timer="timer|x",
+            archived=True,
         ),
-        "9687a9636f757273655f6964a143a6637265617465c2aa73686f72745f6e616d65c0a966756c6c5f6e616d65c0ab63617465676f72795f6964c0a97374617274735f6174c0a7656e64735f6174c092d6ff6b01285c07c00104b0434f555253455f4e4f545f464f554e44",
+        "9581a57369732f379ca373697392d6ff6b01285c07c2c3a641435449564504c0d6ff6b01285c04a154a15081a161a16281aa7369732f5445524d2f549592d6ff6b01285c07d6ff6b01285cc00381a97465726d5f636f6465a1548da9636f757273655f6964a143a6637265617465c3aa73686f72745f6e616d65c0a966756c6c5f6e616d65c0ab63617465676f72795f6964c0a97374617274735f6174c0a7656e64735f6174c0b06d6f6f646c655f636f757273655f6964c0a6757064617465c2a776697369626c65c0aa63617465676f726965739182a869646e756d626572a163a46e616d65a143a667726f7570739182aa73656374696f6e5f6964a173a46e616d65a153ad637573746f6d5f6669656c647380a774696d65727c78c3",
     ),
+    (
+        courses.CourseEntry(True, 1, MoodleCourseId(4), Reason.COURSE_NOT_FOUND, True, True),
+        "96c30104b0434f555253455f4e4f545f464f554e44c3c3",
+    ),
+    (courses.SectionEntry(VERSION, False, "Lab"), "9392d6ff6b01285c07c2a34c6162"),
     (
         courses.EnrolmentEntry(
             version=VERSION,
@@ -64,13 +100,22 @@ WRITTEN: list[tuple[Any, str]] = [
             recorded_at=AT,
             starts_at=None,
             ends_at=None,
-            issued=courses.Issued(USER, MoodleCourseId(4), EnrolmentStatus.ACTIVE, Role.STUDENT, None, None),
+            issued=courses.Issued(
+                USER, MoodleCourseId(4), EnrolmentStatus.ACTIVE, Role.STUDENT, None, None, SECTIONS
+            ),
             generation=3,
             applied=EnrolmentStatus.ACTIVE,
             refused=Reason.REFUSED,
+            section_ids=SECTIONS,
         ),
-        "9c92d6ff6b01285c0705c3a953555350454e444544a754454143484552d6ff6b01285cc0c0960504a6414354495645a753545544454e54c0c003a6414354495645a752454655534544",
+        "9d92d6ff6b01285c0705c3a953555350454e444544a754454143484552d6ff6b01285cc0c0970504a6414354495645a753545544454e54c0c091a17303a6414354495645a75245465553454491a173",
     ),
+    (timers.TimerEntry(), "90"),
+    (
+        references.ReferenceEntry(VERSION, False, AT, None, AT, 4, {"program_name": "B"}),
+        "9792d6ff6b01285c07c2d6ff6b01285cc0d6ff6b01285c0481ac70726f6772616d5f6e616d65a142",
+    ),
+    (references.ReferrerEntry(), "90"),
     (completions.LearnerEntry(VERSION, "e", "f", "l"), "9492d6ff6b01285c07a165a166a16c"),
     (
         completions.EnrolmentEntry(VERSION, EnrolmentId("700"), {"oprid": "X"}),

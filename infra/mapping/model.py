@@ -1,0 +1,255 @@
+"""What the mapping file holds. A tenant's rules are the file's general ones under the tenant's own.
+
+The defaults follow what each source's records look like; ``docs/mapping.md`` tells of them in prose.
+"""
+
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from infra.mapping.templates import Choice, Template, choice, template
+from schemas.events import EnrolmentStatus
+from schemas.ids import Target, TenantId
+
+KINDS = ("person", "course")
+PERSON_FIELDS = ("username", "email", "first_name", "last_name", "auth")
+COURSE_FIELDS = ("short_name", "full_name", "starts_at", "ends_at", "category")
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class OnDelete(StrEnum):
+    """What becomes of an enrolment or account whose record is deleted, or leaves the selection."""
+
+    LEAVE = "leave"
+    SUSPEND = "suspend"
+    REMOVE = "remove"
+    """Only of an enrolment: it is taken away. Moodle then hides the learner's grades in the course."""
+
+
+class Metadata(StrEnum):
+    """When changes of a course's names, dates and category reach an existing course."""
+
+    NEVER = "never"
+    DAILY = "daily"
+    AT_ONCE = "at once"
+
+
+class IdentityRules(_Part):
+    """How the ids are made that people and courses have in the hub; equal ids are one person, one course."""
+
+    person: Choice
+    course: Choice
+
+
+class UserRules(_Part):
+    """How an account is made of a person of one source. What gives no text is left to the next source."""
+
+    username: Choice = choice("{username}")
+    email: Choice = choice("{email}")
+    first_name: Choice = choice("{first_name}")
+    last_name: Choice = choice("{last_name}")
+    auth: Choice = choice("{auth}")
+    profile_fields: dict[str, Template] = Field(default_factory=dict)
+    on_delete: OnDelete = OnDelete.LEAVE
+
+    @model_validator(mode="after")
+    def _not_removed(self) -> "UserRules":
+        if self.on_delete is OnDelete.REMOVE:
+            msg = "on_delete: an account is never deleted; leave or suspend"
+            raise ValueError(msg)
+        return self
+
+
+class CategoryRule(_Part):
+    """One step of a category's path."""
+
+    idnumber: Template
+    name: Template
+
+
+class ArchiveRules(_Part):
+    """What becomes of a course when its end, by itself or by its term, has passed."""
+
+    after_days: int = Field(ge=0)
+    hide: bool = True
+    category: tuple[CategoryRule, ...] = ()
+    suspend: bool = True
+
+
+class CourseRules(_Part):
+    """How a course is made of a course, class or section of one source."""
+
+    short_name: Choice = choice("{short_name}")
+    full_name: Choice = choice("{full_name}")
+    categories: tuple[CategoryRule, ...] = ()
+    custom_fields: dict[str, Template] = Field(default_factory=dict)
+    create_when: tuple[str, ...] | None = None
+    """Statuses of the source in which a missing course is made; none leaves that to the event."""
+    metadata: Metadata = Metadata.NEVER
+    archive: ArchiveRules | None = None
+
+
+class EnrolmentRules(_Part):
+    """What the statuses of a source's enrolments mean; they are compared without regard to case."""
+
+    active: tuple[str, ...] = ()
+    suspended: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    otherwise: EnrolmentStatus = EnrolmentStatus.SUSPENDED
+    """The meaning of every other status."""
+    on_removed: OnDelete = OnDelete.REMOVE
+    on_delete: OnDelete = OnDelete.SUSPEND
+    groups: bool = True
+    """Whether sections become groups."""
+
+    @cached_property
+    def meanings(self) -> dict[str, EnrolmentStatus]:
+        """The status wished for each status of the source, in small letters."""
+        lists = (
+            (self.active, EnrolmentStatus.ACTIVE),
+            (self.suspended, EnrolmentStatus.SUSPENDED),
+            (self.removed, EnrolmentStatus.REMOVED),
+        )
+        return {text.lower(): status for texts, status in lists for text in texts}
+
+
+class SelectionRules(_Part):
+    """Which records of a source take part: by attribute, the values let in and those kept out."""
+
+    include: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    exclude: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    on_leave: OnDelete = OnDelete.LEAVE
+
+
+class SourceRules(_Part):
+    """All rules for the records of one source."""
+
+    identity: IdentityRules = IdentityRules(person=choice("{id}"), course=choice("{id}"))
+    user: UserRules = UserRules()
+    course: CourseRules = CourseRules()
+    enrolment: EnrolmentRules = EnrolmentRules()
+    people: SelectionRules = SelectionRules()
+    """Which people take part."""
+    courses: SelectionRules = SelectionRules()
+    """Which courses take part, and with them their enrolments."""
+
+
+_ELM = SourceRules()
+_ZOHO = SourceRules(
+    user=UserRules(
+        username=choice("{email|lower|trim}"),
+        first_name=choice("{first_name}", "{display_name}"),
+        last_name=choice("{last_name}", "{display_name}"),
+        auth=choice("manual"),
+        on_delete=OnDelete.SUSPEND,
+    ),
+    course=CourseRules(
+        short_name=choice("{short_name}", "{name}"),
+        full_name=choice("{name}"),
+        create_when=("Active",),
+    ),
+    enrolment=EnrolmentRules(
+        active=("Active", "Enrolled"),
+        suspended=("Inactive", "Suspended", "Completed", "On Hold"),
+        removed=("Withdrawn", "Cancelled", "Dropped"),
+        otherwise=EnrolmentStatus.ACTIVE,
+        on_removed=OnDelete.SUSPEND,
+    ),
+)
+_SIS = SourceRules(
+    identity=IdentityRules(person=choice("{unique_id}", "{id}"), course=choice("{id}")),
+    user=UserRules(
+        username=choice("{username_prefix}{student_id|pad:5|lower}", "{username_prefix}t{id|lower}"),
+        email=choice("{school_email}", "{personal_email}", "{email}"),
+        first_name=choice("{personal_name}", "{first_name}"),
+        last_name=choice("{family_name}", "{last_name}"),
+        auth=choice("manual"),
+        on_delete=OnDelete.SUSPEND,
+    ),
+    course=CourseRules(
+        short_name=choice(
+            "{course_code}-{section}-{time_of_day}-{term_code}",
+            "{class_code}-{term_code}",
+            "{class_code}",
+            "{id}",
+        ),
+        full_name=choice("{title} ({section}, {term_code})", "{title} ({term_code})", "{title}", "{id}"),
+        categories=(
+            CategoryRule(idnumber=template("{division}"), name=template("{division}")),
+            CategoryRule(idnumber=template("{division}|{cycle}"), name=template("{cycle}")),
+            CategoryRule(idnumber=template("{division}|{cycle}|{term_code}"), name=template("{term_code}")),
+        ),
+        create_when=("SCHEDULED", "ACTIVE"),
+        metadata=Metadata.DAILY,
+    ),
+    enrolment=EnrolmentRules(
+        active=("ENROLLED", "ACTIVE", "AUDIT"),
+        suspended=("COMPLETED", "FAILED", "INCOMPLETE"),
+        removed=("DROPPED", "WITHDRAWN", "NO_SHOW_ACADEMIC", "NO_SHOW_LANGUAGE"),
+    ),
+)
+BUILT_IN = {"elm": _ELM, "zoho": _ZOHO, "sis": _SIS}
+
+
+class TenantRules(_Part):
+    """All rules of one tenant.
+
+    Attributes:
+        target: the Moodle site of the tenant.
+        authority: by kind (``person``) or field (``person.email``): sources, the first that has a value wins.
+        values: fields that every template may use, such as ``username_prefix``.
+        sources: rules by source.
+    """
+
+    target: Target = Target("default")
+    authority: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    values: dict[str, str] = Field(default_factory=lambda: {"username_prefix": "sis_"})
+    sources: dict[str, SourceRules] = Field(default_factory=lambda: dict(BUILT_IN))
+
+    @model_validator(mode="after")
+    def _known_fields(self) -> "TenantRules":
+        fields = {"person": PERSON_FIELDS, "course": COURSE_FIELDS}
+        known = set(fields) | {f"{kind}.{name}" for kind in fields for name in fields[kind]}
+        for name in self.authority:
+            if name not in known:
+                msg = f"authority: {name!r} is none of {', '.join(sorted(known))}"
+                raise ValueError(msg)
+        return self
+
+    def source(self, name: str) -> SourceRules:
+        """Return the rules for the source ``name``; of a source that is not named, the plain ones."""
+        return self.sources.get(name) or _ELM
+
+    def order(self, kind: str, field: str, sources: list[str]) -> list[str]:
+        """Return ``sources`` with the one that is the authority for the field first; the rest by name."""
+        wanted = self.authority.get(f"{kind}.{field}") or self.authority.get(kind) or ()
+        rank = {name: place for place, name in enumerate(wanted)}
+        return sorted(sources, key=lambda name: (rank.get(name, len(rank)), name))
+
+
+class Mapping(_Part):
+    """The rules of all tenants."""
+
+    general: TenantRules = TenantRules()
+    tenants: dict[TenantId, TenantRules] = Field(default_factory=dict)
+
+    def of(self, tenant: TenantId) -> TenantRules:
+        """Return the rules of ``tenant``."""
+        return self.tenants.get(tenant, self.general)
+
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """All Moodle sites that tenants have, the general one first."""
+        return tuple(dict.fromkeys((self.general.target, *(rules.target for rules in self.tenants.values()))))
+
+
+def merged(base: Any, over: Any) -> Any:
+    """Return ``base`` with the tables of ``over`` laid over it, table by table."""
+    if isinstance(base, dict) and isinstance(over, dict):
+        return {**base, **{name: merged(base.get(name), value) for name, value in over.items()}}
+    return over
