@@ -25,6 +25,7 @@ from processors.catalogue import (
     references_of,
     wanted,
 )
+from processors.renewal import are_new
 from schemas.academics import Section
 from schemas.events import Course, EnrolmentByCourse, EnrolmentStatus, Operation, Role
 from schemas.ids import (
@@ -199,7 +200,24 @@ class CourseStage:
         entry = table.get(catalogue_key(event.tenant, event.course_id), CatalogueEntry)
         if entry is None:
             return ()
-        return self._renew(event.tenant, event.course_id, entry, event.recorded_at, table)
+        outputs = self._renew(event.tenant, event.course_id, entry, event.recorded_at, table)
+        if known is None or known.deleted:
+            outputs += self._join(event, table)
+        return outputs
+
+    def _join(self, event: Section, table: Table) -> list[Output]:
+        """Issue the enrolments again that wished to be in the section before there was one."""
+        outputs: list[Output] = []
+        course = table.get(course_key(event.tenant, event.course_id), CourseEntry)
+        if course is None or course.moodle_course_id is None or event.operation is Operation.DELETE:
+            return outputs
+        prefix = enrolment_key(event.tenant, event.course_id, "")
+        for stored, enrolment in table.scan(prefix, EnrolmentEntry):
+            if enrolment.issued is not None and event.section_id in enrolment.section_ids:
+                place = (event.tenant, event.course_id, PersonId(split(stored)[-1]))
+                again = msgspec.structs.replace(enrolment, issued=None)
+                outputs += self._enrol(place, again, course, event.recorded_at, table)
+        return outputs
 
     def on_enrolment(self, event: EnrolmentByCourse, table: Table) -> Iterable[Output]:
         """Take the newest wish; issue a command if it differs from the last, or have the course sought."""
@@ -239,7 +257,7 @@ class CourseStage:
         return self._found(observed.tenant, course_id, entry, found, observed.observed_at, table)
 
     def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
-        """Do what is due: put courses away that have ended, send changes that were kept for the day."""
+        """Do what is due: put ended courses away, send changes kept for the day, follow new rules."""
         outputs: list[Output] = []
         for tenant, course_id in timers.due(tick.at, table):
             at = catalogue_key(tenant, course_id)
@@ -252,6 +270,10 @@ class CourseStage:
                 entry = msgspec.structs.replace(entry, archived=True)
             table.put(at, entry)
             outputs += self._renew(tenant, course_id, entry, tick.at, table, is_daily=True)
+        if are_new(self.mapping.digest, table):
+            for at, entry in table.scan(key("catalogue", ""), CatalogueEntry):
+                _, tenant_id, course = split(at)
+                outputs += self._renew(TenantId(tenant_id), CourseId(course), entry, tick.at, table)
         return outputs
 
     def _refer(self, event: Course, kind: ReferenceKind, reference_id: str) -> Output:
@@ -322,7 +344,9 @@ class CourseStage:
             return None
         if course.moodle_course_id is None:
             if wish.wish.create or wish.wish.moodle_course_id is not None:
-                outputs += self._ask(tenant, wish, now, table)
+                # Asked before, it may have been made since as it was wished then.
+                may_update = course.asked and wish.metadata is not Metadata.NEVER
+                outputs += self._ask(tenant, wish, now, table, update=may_update)
             return None
         if entry.archived or is_daily or wish.metadata is Metadata.AT_ONCE or _has_new_group(wish, entry):
             may_update = wish.metadata is not Metadata.NEVER or entry.archived

@@ -14,6 +14,7 @@ import msgspec
 from infra.mapping import Mapping
 from infra.stage import Output, Table
 from processors.accounts import AccountEntry, PersonEntry, profile_of, wanted
+from processors.renewal import are_new
 from processors.statuses import status_of
 from schemas.events import AccountPolicy, Enrolment, EnrolmentByCourse, EnrolmentStatus, Person, Role
 from schemas.ids import (
@@ -28,6 +29,7 @@ from schemas.ids import (
     key,
     split,
 )
+from schemas.joins import Tick
 from schemas.moodle import Action, CommandKind, MoodleCommand, MoodleResult, Outcome
 from schemas.reasons import Reason
 from schemas.topics import Sites
@@ -128,6 +130,15 @@ class PeopleStage:
             return ()
         is_new = result.action is Action.CREATED
         return self._send_waiting(result.tenant, result.person_id, account.usable, table, is_new)
+
+    def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
+        """Bring all accounts in line with the rules, if these are new."""
+        outputs: list[Output] = []
+        if are_new(self.mapping.digest, table):
+            for at, entry in table.scan(key("person", ""), PersonEntry):
+                _, tenant, person = split(at)
+                outputs += self._ask(TenantId(tenant), PersonId(person), entry, tick.at, table)
+        return outputs
 
     def _ask(
         self, tenant: TenantId, person: PersonId, entry: PersonEntry, now: datetime, table: Table

@@ -3,9 +3,10 @@
 import html
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from connectors.moodle.form import Params, Value
 from connectors.moodle_sink.verdicts import Verdict, rejected
 from schemas.ids import MoodleUserId
 from schemas.moodle import Outcome, UserWish
@@ -14,19 +15,21 @@ from schemas.reasons import Reason
 WIDTHS: Final = {"username": 100, "firstname": 100, "lastname": 100, "email": 100, "idnumber": 255}
 """Characters that the columns of Moodle's user table hold."""
 
-WITHOUT_PASSWORD: Final = frozenset({"oauth2", "shibboleth", "ldap", "cas", "db", "lti", "mnet"})
-"""Authentication plugins of stock Moodle that keep no password in it."""
+_STOCK: Final = {"oauth2", "shibboleth", "ldap", "cas", "db", "lti", "mnet"}
+WITHOUT_PASSWORD: Final = frozenset(_STOCK | {"oidc", "saml2"})
+"""Authentication plugins, those of stock Moodle and the usual others, that keep no password in it."""
 
 # What Moodle refuses with stock settings. A check here must never refuse what Moodle takes: these are only
 # the sure cases, so that they do not cost a failed batch; the others are found in Moodle's answer.
 _USERNAME: Final = re.compile(r"[-.@_a-z0-9]+")
 _EMAIL: Final = re.compile(r"[!-~ ]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+|[!-~ ]+@\[[!-~]+\]")
+_SHORT_NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _TAG: Final = re.compile(r"<(?![ \t\n\v\f\r])")  # PHP's strip_tags takes "<" before a blank as text
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """An account as Moodle shows it; names as they were before Moodle escaped them for HTML."""
+    """An account as Moodle shows it; texts as they were before Moodle escaped them for HTML."""
 
     id: MoodleUserId
     idnumber: str
@@ -34,13 +37,21 @@ class Account:
     username: str
     firstname: str
     lastname: str
+    suspended: bool = False
+    profile: Mapping[str, str] = field(default_factory=dict)
+    """Custom profile fields by short name; Moodle leaves empty ones out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Create:
-    """Make an account with these fields, in the order in which they are sent."""
+    """Make an account with these fields, in the order in which they are sent, after the custom ones."""
 
     fields: Mapping[str, str]
+    profile: Mapping[str, str] = field(default_factory=dict)
+
+    def entry(self) -> Params:
+        """Return the entry of the web service call."""
+        return {**_custom(self.profile), **self.fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +60,21 @@ class Update:
 
     id: MoodleUserId
     fields: Mapping[str, str]
+    profile: Mapping[str, str] = field(default_factory=dict)
+
+    def entry(self) -> Params:
+        """Return the entry of the web service call."""
+        return {"id": self.id, **self.fields, **_custom(self.profile)}
 
 
 Step = Verdict | Create | Update
 Unique = tuple[Reason, str]
 """Something that only one account may have, with the reason why a second one cannot."""
+
+
+def _custom(profile: Mapping[str, str]) -> Mapping[str, Value]:
+    fields = [{"type": name, "value": value} for name, value in profile.items()]
+    return {"customfields": fields} if fields else {}
 
 
 def account(row: Mapping[str, Any]) -> Account:
@@ -65,6 +86,8 @@ def account(row: Mapping[str, Any]) -> Account:
         username=row.get("username", ""),
         firstname=html.unescape(row.get("firstname", "")),
         lastname=html.unescape(row.get("lastname", "")),
+        suspended=bool(row.get("suspended", False)),
+        profile={one["shortname"]: html.unescape(str(one["value"])) for one in row.get("customfields", ())},
     )
 
 
@@ -81,9 +104,10 @@ def step(wish: UserWish, found: Sequence[Account]) -> Step:
         return _compared(wish, found[0])
     if not wish.create:
         return Verdict(outcome=Outcome.NOT_FOUND, reason=Reason.USER_NOT_FOUND)
-    fields = _new_fields(wish)
-    fault = fault_of(fields)
-    return rejected(fault) if fault else Create(fields)
+    profile = {name: value for name, value in wish.profile_fields.items() if value.strip()}
+    new = Create(_new_fields(wish), profile)
+    fault = fault_of(new.fields, profile)
+    return rejected(fault) if fault else new
 
 
 def _compared(wish: UserWish, found: Account) -> Step:
@@ -96,10 +120,17 @@ def _compared(wish: UserWish, found: Account) -> Step:
     }
     there = {"idnumber": found.idnumber, "firstname": found.firstname, "lastname": found.lastname}
     fields = {name: value for name, value in wished.items() if value != there[name].strip()}
-    if not fields:
+    if wish.suspended is not None and wish.suspended != found.suspended:
+        fields["suspended"] = str(int(wish.suspended))
+    profile = _differing(wish.profile_fields, found.profile)
+    if not fields and not profile:
         return Verdict(outcome=Outcome.UNCHANGED, moodle_user_id=found.id)
-    fault = fault_of(fields)
-    return rejected(fault, found.id) if fault else Update(found.id, fields)
+    fault = fault_of(fields, profile)
+    return rejected(fault, found.id) if fault else Update(found.id, fields, profile)
+
+
+def _differing(wished: Mapping[str, str], there: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in wished.items() if value.strip() != there.get(name, "").strip()}
 
 
 def _or(wished: str | None, there: str) -> str:
@@ -125,13 +156,15 @@ def _new_fields(wish: UserWish) -> dict[str, str]:
     }
 
 
-def fault_of(fields: Mapping[str, str]) -> Reason | None:
-    """Return why Moodle would surely refuse one of these fields, or none."""
+def fault_of(fields: Mapping[str, str], profile: Mapping[str, str] | None = None) -> Reason | None:
+    """Return why Moodle would surely refuse one of these fields or custom profile fields, or none."""
     if any(len(value) > WIDTHS.get(name, len(value)) for name, value in fields.items()):
         return Reason.VALUE_TOO_LONG
     for name, value in fields.items():
         if not value.strip() or "\0" in value or not _well_formed(name, value):
             return Reason.INVALID_FIELD
+    if not all(_SHORT_NAME.fullmatch(name) for name in profile or ()):
+        return Reason.INVALID_FIELD
     return None
 
 

@@ -1,4 +1,4 @@
-"""Enrolment commands: enrol, suspend and re-activate manual enrolments, keeping their dates."""
+"""Enrolment commands: enrol, suspend, re-activate and remove manual enrolments, keeping their dates."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -16,10 +16,12 @@ from schemas.moodle import Action, EnrolmentWish, MoodleCommand, Outcome
 from schemas.reasons import Reason
 
 ENROL: Final = "enrol_manual_enrol_users"
+UNENROL: Final = "enrol_manual_unenrol_users"
 USERS: Final = "core_user_get_users_by_field"
 COURSES: Final = "core_course_get_courses"
 FIELDS: Final = 6
 """Variables of one enrolment; none is ever left out, because Moodle would reset it."""
+UNENROL_FIELDS: Final = 2
 COURSES_A_CALL: Final = 5
 """Courses whose members are read together: at most some 10,000 rows in one answer."""
 
@@ -34,11 +36,21 @@ REFUSALS: Final = {
 class EnrolmentWriter:
     """Applies the enrolment commands of one batch, at most one for each person and course."""
 
-    def __init__(self, moodle: MoodleClient, ledger: Ledger, roles: Mapping[Role, int]) -> None:
-        """Note every outcome in ``ledger``; ``roles`` gives Moodle's role ids."""
+    def __init__(
+        self, moodle: MoodleClient, ledger: Ledger, roles: Mapping[Role, int], groups: bool = False
+    ) -> None:
+        """Note every outcome in ``ledger``.
+
+        Args:
+            moodle: the client of the site.
+            ledger: holds an enrolment that has to do with groups, until those are done.
+            roles: Moodle's role ids.
+            groups: whether every enrolment has to do with groups, not only one with sections.
+        """
         self._moodle = moodle
         self._ledger = ledger
         self._roles = roles
+        self._groups = groups
 
     async def write(self, commands: Sequence[MoodleCommand]) -> None:
         """Apply ``commands``.
@@ -47,12 +59,17 @@ class EnrolmentWriter:
             RetryLater, Stop: for the batch; what had ended is in the ledger.
         """
         for command in commands:
-            if _wish(command).role not in self._roles:
+            if not _leaves(command) and _wish(command).role not in self._roles:
                 self._ledger.settle(command, rejected(Reason.ROLE_NOT_ASSIGNABLE))
-        await self._look_up(self._ledger.open(commands))
-        room = min(self._moodle.settings.batch_size, (self._moodle.max_input_vars - FRAME) // FIELDS)
-        todo = lanes(self._ledger.open(commands), lambda command: _wish(command).moodle_course_id, room)
-        await together(map(self._lane, todo))
+        await self._look_up(self._ledger.fresh(commands))
+        todo = self._ledger.fresh(commands)
+        await self._in_lanes([command for command in todo if not _leaves(command)], FIELDS)
+        await self._in_lanes([command for command in todo if _leaves(command)], UNENROL_FIELDS)
+
+    async def _in_lanes(self, commands: Sequence[MoodleCommand], fields: int) -> None:
+        room = min(self._moodle.settings.batch_size, (self._moodle.max_input_vars - FRAME) // fields)
+        packed = lanes(commands, lambda command: _wish(command).moodle_course_id, room)
+        await together(map(self._lane, packed))
 
     async def _look_up(self, commands: Sequence[MoodleCommand]) -> None:
         """Settle what needs nothing, of the commands for enrolments whose state nobody knows."""
@@ -71,28 +88,35 @@ class EnrolmentWriter:
         for (_, commands), members in zip(courses, answers, strict=True):
             if isinstance(members, Refused):
                 unknown = members.code == "invalidrecord"
-                reason = Reason.COURSE_NOT_FOUND if unknown else Reason.REFUSED
-                self._settle_all(commands, rejected(reason))
+                for command in commands:
+                    verdict = (
+                        _without(command, Reason.COURSE_NOT_FOUND) if unknown else rejected(Reason.REFUSED)
+                    )
+                    self._ledger.settle(command, verdict)
             else:
                 self._settle_right_ones(commands, members)
-
-    def _settle_all(self, commands: Sequence[MoodleCommand], verdict: Verdict) -> None:
-        for command in commands:
-            self._ledger.settle(command, verdict)
 
     def _settle_right_ones(self, commands: Sequence[MoodleCommand], members: Members) -> None:
         for command in commands:
             verdict = already(_wish(command), members)
             if verdict:
-                self._ledger.settle(command, verdict)
+                self._done(command, verdict)
+
+    def _done(self, command: MoodleCommand, verdict: Verdict) -> None:
+        """Settle ``command``; hold it if it has an enrolment whose groups are still to be seen to."""
+        has_groups = self._groups or bool(_wish(command).section_ids)
+        if has_groups and verdict.status is not None:
+            self._ledger.hold(command, verdict)
+        else:
+            self._ledger.settle(command, verdict)
 
     async def _lane(self, requests: Sequence[Sequence[MoodleCommand]]) -> None:
         for commands in requests:
             # In one order of people everywhere, so that parallel requests wait for each other in turn.
-            await self._enrol(sorted(commands, key=lambda command: _wish(command).moodle_user_id))
+            await self._apply(sorted(commands, key=lambda command: _wish(command).moodle_user_id))
 
-    async def _enrol(self, commands: Sequence[MoodleCommand]) -> None:
-        """Send enrolments; if Moodle refuses, take out whoever is to blame and try the others."""
+    async def _apply(self, commands: Sequence[MoodleCommand]) -> None:
+        """Send enrolments or removals; if Moodle refuses, take out whoever is to blame and try the others."""
         try:
             await self._send(commands)
         except Refused:
@@ -100,12 +124,13 @@ class EnrolmentWriter:
             await isolate(commands, self._send, self._refused, _split)
 
     async def _send(self, commands: Sequence[MoodleCommand]) -> None:
-        enrolments = [_entry(_wish(command), self._roles) for command in commands]
+        function = UNENROL if _leaves(commands[0]) else ENROL
+        entries = [_entry(_wish(command), self._roles) for command in commands]
         verdicts = [_applied(_wish(command).status) for command in commands]
         with self._ledger.doubting((c, v.action) for c, v in zip(commands, verdicts, strict=True)):
-            await self._moodle.call(ENROL, {"enrolments": enrolments})
+            await self._moodle.call(function, {"enrolments": entries})
         for command, verdict in zip(commands, verdicts, strict=True):
-            self._ledger.settle(command, verdict)
+            self._done(command, verdict)
 
     async def _without_unknown(self, commands: Sequence[MoodleCommand]) -> list[MoodleCommand]:
         """Settle those whose account or course is no more; return the others."""
@@ -121,9 +146,9 @@ class EnrolmentWriter:
         there = set(courses) if isinstance(found_courses, Refused) else _ids(found_courses)
         for command in commands:
             if _wish(command).moodle_user_id not in here:
-                self._ledger.settle(command, rejected(Reason.USER_NOT_FOUND))
+                self._ledger.settle(command, _without(command, Reason.USER_NOT_FOUND))
             elif _wish(command).moodle_course_id not in there:
-                self._ledger.settle(command, rejected(Reason.COURSE_NOT_FOUND))
+                self._ledger.settle(command, _without(command, Reason.COURSE_NOT_FOUND))
         return self._ledger.open(commands)
 
     def _refused(self, command: MoodleCommand, refusal: Refused) -> None:
@@ -141,6 +166,9 @@ def already(wish: EnrolmentWish, members: Members) -> Verdict | None:
         if user in members.active or user in members.inactive:
             return None
         return Verdict(outcome=Outcome.UNCHANGED, reason=Reason.NOT_ENROLLED)
+    if wish.status is EnrolmentStatus.REMOVED:
+        there = user in members.active or user in members.inactive
+        return None if there else Verdict(outcome=Outcome.UNCHANGED)
     dated = wish.starts_at is not None or wish.ends_at is not None
     if user in members.active and not dated:
         return Verdict(outcome=Outcome.UNCHANGED, status=EnrolmentStatus.ACTIVE)
@@ -153,11 +181,22 @@ def _wish(command: MoodleCommand) -> EnrolmentWish:
     return command.enrolment
 
 
+def _leaves(command: MoodleCommand) -> bool:
+    return _wish(command).status is EnrolmentStatus.REMOVED
+
+
+def _without(command: MoodleCommand, reason: Reason) -> Verdict:
+    """Return the verdict where there is no account or course: nothing is left to be removed."""
+    return Verdict(outcome=Outcome.UNCHANGED) if _leaves(command) else rejected(reason)
+
+
 def _ids(rows: Sequence[Mapping[str, int]]) -> set[int]:
     return {row["id"] for row in rows}
 
 
 def _entry(wish: EnrolmentWish, roles: Mapping[Role, int]) -> dict[str, int]:
+    if wish.status is EnrolmentStatus.REMOVED:
+        return {"userid": wish.moodle_user_id, "courseid": wish.moodle_course_id}
     return {
         "suspend": int(wish.status is EnrolmentStatus.SUSPENDED),
         "timestart": _seconds(wish.starts_at),
@@ -173,10 +212,16 @@ def _seconds(moment: datetime | None) -> int:
     return int(moment.timestamp()) if moment else 0
 
 
+_ACTIONS: Final = {
+    EnrolmentStatus.ACTIVE: Action.ENROLLED,
+    EnrolmentStatus.SUSPENDED: Action.SUSPENDED,
+    EnrolmentStatus.REMOVED: Action.UNENROLLED,
+}
+
+
 def _applied(status: EnrolmentStatus) -> Verdict:
-    suspended = status is EnrolmentStatus.SUSPENDED
-    action = Action.SUSPENDED if suspended else Action.ENROLLED
-    return Verdict(outcome=Outcome.APPLIED, action=action, status=status)
+    left = None if status is EnrolmentStatus.REMOVED else status
+    return Verdict(outcome=Outcome.APPLIED, action=_ACTIONS[status], status=left)
 
 
 def _split(commands: Sequence[MoodleCommand], refusal: Refused) -> list[Sequence[MoodleCommand]]:

@@ -12,6 +12,7 @@ from connectors.moodle.settings import MoodleSettings
 from connectors.moodle_sink.batches import together
 from connectors.moodle_sink.courses import CourseWriter
 from connectors.moodle_sink.enrolments import EnrolmentWriter
+from connectors.moodle_sink.memberships import MembershipWriter
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.users import UserWriter
 from connectors.moodle_sink.verdicts import SUPERSEDED, Ledger, rejected, result, winners
@@ -112,9 +113,10 @@ class MoodleSink:
         kinds: dict[CommandKind, list[MoodleCommand]] = {kind: [] for kind in CommandKind}
         for command in commands:
             kinds[command.kind].append(command)
+        wanted = self._settings
         users = UserWriter(self._moodle, self._ledger)
-        courses = CourseWriter(self._moodle, self._ledger, self._settings.default_category_id)
-        enrolments = EnrolmentWriter(self._moodle, self._ledger, self._settings.roles)
+        courses = CourseWriter(self._moodle, self._ledger, wanted.default_category_id)
+        enrolments = EnrolmentWriter(self._moodle, self._ledger, wanted.roles, wanted.groups)
         await together(
             [
                 users.write(kinds[CommandKind.USER]),
@@ -122,6 +124,10 @@ class MoodleSink:
                 enrolments.write(kinds[CommandKind.ENROLMENT]),
             ]
         )
+        # Only now: the groups may be among those that a course of this batch was given.
+        if held := self._ledger.held(kinds[CommandKind.ENROLMENT]):
+            memberships = MembershipWriter(self._moodle, self._ledger)
+            await memberships.write([command for command, _ in held])
 
 
 def _is_sound(command: MoodleCommand) -> bool:

@@ -149,14 +149,22 @@ class UserWriter:
         if not news:
             return
         with self._ledger.doubting((command, Action.CREATED) for command, _ in news):
-            rows = await self._moodle.call(CREATE, {"users": [new.fields for _, new in news]})
+            rows = await self._moodle.call(CREATE, {"users": [new.entry() for _, new in news]})
             ids = {row["username"]: MoodleUserId(row["id"]) for row in rows}
             if len(ids) < len(news):
                 raise UnknownOutcome("Moodle names fewer new accounts than it was sent")
         for command, new in news:
             user_id = ids[new.fields["username"]]
-            self._ledger.settle(command, _created(user_id))
+            self._made(command, user_id)
             self._owners |= dict.fromkeys(_uniques((command, new)), user_id)
+
+    def _made(self, command: MoodleCommand, user_id: MoodleUserId) -> None:
+        """Settle a created account, or suspend it if that is wished: Moodle makes only active ones."""
+        if _wish(command).suspended:
+            self._ledger.hold(command, _created(user_id))
+            self._changes.append((command, Update(user_id, {"suspended": "1"})))
+        else:
+            self._ledger.settle(command, _created(user_id))
 
     async def _without_taken(self, news: Sequence[New]) -> list[New]:
         """Settle those whose address or username somebody has by now, perhaps they themselves."""
@@ -209,7 +217,7 @@ class UserWriter:
         await isolate(changes, self._send_changes, self._not_changed)
 
     async def _send_changes(self, changes: Sequence[Change]) -> None:
-        users: list[Params] = [{"id": change.id, **change.fields} for _, change in changes]
+        users = [change.entry() for _, change in changes]
         with self._ledger.doubting((command, Action.UPDATED) for command, _ in changes):
             answer = await self._moodle.call(UPDATE, {"users": users})
         warned = {row["itemid"]: row["warningcode"] for row in answer["warnings"]}
@@ -239,7 +247,7 @@ def _uniques(new: New) -> tuple[Unique, Unique]:
 
 
 def _width(item: New | Change) -> int:
-    return len(item[1].fields) + isinstance(item[1], Update)
+    return len(item[1].fields) + 2 * len(item[1].profile) + isinstance(item[1], Update)
 
 
 def _created(user_id: MoodleUserId) -> Verdict:

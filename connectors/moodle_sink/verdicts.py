@@ -25,9 +25,18 @@ class Verdict:
     status: EnrolmentStatus | None = None
 
 
-def rejected(reason: Reason, moodle_user_id: MoodleUserId | None = None) -> Verdict:
+def rejected(
+    reason: Reason,
+    moodle_user_id: MoodleUserId | None = None,
+    moodle_course_id: MoodleCourseId | None = None,
+) -> Verdict:
     """Return the verdict on a command that Moodle does not take."""
-    return Verdict(outcome=Outcome.REJECTED, reason=reason, moodle_user_id=moodle_user_id)
+    return Verdict(
+        outcome=Outcome.REJECTED,
+        reason=reason,
+        moodle_user_id=moodle_user_id,
+        moodle_course_id=moodle_course_id,
+    )
 
 
 SUPERSEDED = Verdict(outcome=Outcome.SUPERSEDED, reason=Reason.NEWER_COMMAND)
@@ -37,19 +46,40 @@ class Ledger:
     """What is known of the commands of a batch that is not wholly done yet.
 
     A batch that Moodle's trouble breaks off is given to the sink again; what had ended by then is not done
-    again, and what a later look-up finds as wished is reported as done if an earlier try may have done it.
+    again, and what a later look-up finds as wished is reported as done if an earlier try has or may have done
+    it. A command of two parts, such as an enrolment and its groups, is held between them.
     """
 
     def __init__(self) -> None:
         self._verdicts: dict[CommandId, Verdict] = {}
-        self._doubts: dict[CommandId, Action] = {}
+        self._held: dict[CommandId, Verdict] = {}
+        self._done: dict[CommandId, Action] = {}
 
     def settle(self, command: MoodleCommand, verdict: Verdict) -> None:
-        """Note how ``command`` ended."""
-        action = self._doubts.get(command.command_id)
-        if action is not None and verdict.outcome is Outcome.UNCHANGED and verdict.reason is None:
-            verdict = replace(verdict, outcome=Outcome.APPLIED, action=action)
-        self._verdicts[command.command_id] = verdict
+        """Note how ``command`` ended; of a held one, how its last part ended."""
+        verdict, held = self._as_done(command, verdict), self._held.get(command.command_id)
+        good = verdict.outcome in (Outcome.APPLIED, Outcome.UNCHANGED)
+        self._verdicts[command.command_id] = _joined(held, verdict) if held and good else verdict
+
+    def hold(self, command: MoodleCommand, verdict: Verdict) -> None:
+        """Note how the first part of ``command`` ended; the rest is still to be done."""
+        self._held[command.command_id] = self._as_done(command, verdict)
+
+    def held(self, commands: Iterable[MoodleCommand]) -> list[tuple[MoodleCommand, Verdict]]:
+        """Return those of ``commands`` whose last part is still to be done, with the verdicts so far."""
+        waiting = [command for command in self.open(commands) if command.command_id in self._held]
+        return [(command, self._held[command.command_id]) for command in waiting]
+
+    def note(self, command: MoodleCommand, action: Action) -> None:
+        """Note that some of ``command`` has been done, or may have been: it did not leave all unchanged."""
+        self._done[command.command_id] = action
+
+    def _as_done(self, command: MoodleCommand, verdict: Verdict) -> Verdict:
+        action = self._done.get(command.command_id)
+        unchanged = verdict.outcome is Outcome.UNCHANGED and verdict.reason is not Reason.NOT_ENROLLED
+        if action is None or not unchanged:
+            return verdict
+        return replace(verdict, outcome=Outcome.APPLIED, action=action)
 
     def verdict(self, command: MoodleCommand) -> Verdict:
         """Return how ``command`` ended.
@@ -63,19 +93,31 @@ class Ledger:
         """Return those of ``commands`` that have not ended."""
         return [command for command in commands if command.command_id not in self._verdicts]
 
+    def fresh(self, commands: Iterable[MoodleCommand]) -> list[MoodleCommand]:
+        """Return those of ``commands`` that have neither ended nor are held."""
+        return [command for command in self.open(commands) if command.command_id not in self._held]
+
     @contextmanager
     def doubting(self, actions: Iterable[tuple[MoodleCommand, Action]]) -> Iterator[None]:
         """Note, if the outcome of the call within is unknown, that it may have done ``actions``."""
         try:
             yield
         except UnknownOutcome:
-            self._doubts |= {command.command_id: action for command, action in actions}
+            for command, action in actions:
+                self.note(command, action)
             raise
 
     def clear(self) -> None:
         """Forget all: the batch has ended."""
         self._verdicts.clear()
-        self._doubts.clear()
+        self._held.clear()
+        self._done.clear()
+
+
+def _joined(first: Verdict, last: Verdict) -> Verdict:
+    """Return how a command of two parts ended, both of them well."""
+    leading = last if first.outcome is Outcome.UNCHANGED else first
+    return replace(first, outcome=leading.outcome, action=leading.action, reason=last.reason or first.reason)
 
 
 def winners(records: Sequence[MoodleCommand]) -> list[MoodleCommand]:

@@ -3,6 +3,7 @@
 The defaults follow what each source's records look like; ``docs/mapping.md`` tells of them in prose.
 """
 
+import hashlib
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -241,6 +242,11 @@ class Mapping(_Part):
     def of(self, tenant: TenantId) -> TenantRules:
         """Return the rules of ``tenant``."""
         return self.tenants.get(tenant, self.general)
+
+    @cached_property
+    def digest(self) -> str:
+        """What tells these rules from others: 32 hexadecimal digits."""
+        return hashlib.blake2b(repr((self.general, self.tenants)).encode(), digest_size=16).hexdigest()
 
     @property
     def targets(self) -> tuple[Target, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from aiohttp import ClientResponse, ClientSession
 
-from infra.simulators.moodle import Fault, MoodleState, serve
+from infra.simulators.moodle import Fault, MoodleState, Settings, serve
 from tests.contract import scenario
 from tests.contract.database import database_differences
 
@@ -59,7 +59,7 @@ def replay_all() -> dict[int, list[str]]:
 async def _replay_all() -> dict[int, list[str]]:
     races = left_out()["race"]
     not_simulated = left_out()["not_simulated"]
-    state = MoodleState()
+    state = MoodleState(Settings(recorded_service=True))
     outcomes = {}
     async with serve(state) as url, ClientSession(url) as session:
         state.settings.url = RECORDED_URL

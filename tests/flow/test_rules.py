@@ -332,6 +332,14 @@ def test_sections_become_groups_and_enrolments_name_theirs() -> None:
     assert [c.enrolment.section_ids for c in commands if c.enrolment] == [("s2",)]
 
 
+def test_an_enrolment_joins_a_section_that_comes_after_it() -> None:
+    hub = world()
+    hub.feed(person(), term(), course(), enrolment("ENROLLED", section_ids=(SectionId("s1"),)))
+    commands = hub.feed(section("s1", "Lecture"))
+    assert [command.kind for command in commands] == [CommandKind.COURSE, CommandKind.ENROLMENT]
+    assert hub.feed(section("s1", "Lecture", 1)) == []
+
+
 def test_two_classes_of_one_source_feed_one_course() -> None:
     hub = world()
     hub.feed(term(), course(), course(record_id="8", source_status="DRAFT"))
@@ -393,3 +401,22 @@ def test_all_kinds_of_commands_have_ids_of_their_own() -> None:
     found = [command.command_id for command in hub.moodle.commands]
     assert len(set(found)) == len(found)
     assert {command.kind for command in hub.moodle.commands} == set(CommandKind)
+
+
+def test_new_rules_are_followed_at_the_next_tick() -> None:
+    hub = world()
+    hub.feed(person(), term(), course(), enrolment("ENROLLED"), tick(NOW))
+    hub.hub.stages = topology(
+        parse("""
+            [sources.sis.user]
+            username = "{student_id}"
+            [sources.sis.courses]
+            exclude = { division = ["ACAD"] }
+            on_leave = "suspend"
+        """),
+        SITES,
+    )
+    commands = hub.feed(tick(NOW + timedelta(minutes=5)))
+    assert [wish.username for wish in users(commands)] == ["123"]
+    assert statuses(commands) == [SUSPENDED]
+    assert hub.feed(tick(NOW + timedelta(minutes=10))) == []

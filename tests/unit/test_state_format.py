@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from processors import accounts, catalogue, completions, courses, people, references, timers
+from processors import accounts, catalogue, completions, courses, people, references, renewal, timers
 from schemas.elm import CallbackOutcome
 from schemas.events import AccountPolicy, EnrolmentStatus, Role
 from schemas.ids import (
@@ -110,6 +110,7 @@ WRITTEN: list[tuple[Any, str]] = [
         ),
         "9d92d6ff6b01285c0705c3a953555350454e444544a754454143484552d6ff6b01285cc0c0970504a6414354495645a753545544454e54c0c091a17303a6414354495645a75245465553454491a173",
     ),
+    (renewal.RulesEntry("d"), "91a164"),
     (timers.TimerEntry(), "90"),
     (
         references.ReferenceEntry(VERSION, False, AT, None, AT, 4, {"program_name": "B"}),

@@ -25,6 +25,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--token", default=defaults.token, help="the web service token that is accepted")
     parser.add_argument("--timezone", default=defaults.timezone, help="zone of the dates in reports")
     parser.add_argument("--max-input-vars", type=int, default=defaults.max_input_vars)
+    parser.add_argument(
+        "--profile-fields", nargs="*", default=[], help="short names of custom profile fields"
+    )
+    parser.add_argument(
+        "--further-auth", nargs="*", default=[], help="authentication plugins beside stock ones"
+    )
     parser.add_argument("--latency", choices=("none", "recorded"), default="none")
     return parser.parse_args()
 
@@ -36,6 +42,8 @@ async def _run(arguments: argparse.Namespace) -> None:
             timezone=arguments.timezone,
             max_input_vars=arguments.max_input_vars,
             latency=arguments.latency,
+            further_auth=tuple(arguments.further_auth),
+            profile_fields=tuple(arguments.profile_fields),
         )
     )
     stop = asyncio.Event()

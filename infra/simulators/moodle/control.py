@@ -62,6 +62,14 @@ async def _courses(state: MoodleState, _request: web.Request, _body: bytes) -> A
     return [msgspec.to_builtins(row) for row in state.courses]
 
 
+async def _categories(state: MoodleState, _request: web.Request, _body: bytes) -> Any:
+    return [msgspec.to_builtins(row) for row in state.categories]
+
+
+async def _groups(state: MoodleState, _request: web.Request, _body: bytes) -> Any:
+    return [msgspec.to_builtins(row) for row in state.groups]
+
+
 async def _patch_course(state: MoodleState, _request: web.Request, body: bytes) -> Any:
     patch_course(state, msgspec.json.decode(body, type=CoursePatch))
     return {}
@@ -154,6 +162,8 @@ ROUTES = [
     web.get("/control/users", _json(_users)),
     web.get("/control/courses", _json(_courses)),
     web.patch("/control/courses", _json(_patch_course)),
+    web.get("/control/categories", _json(_categories)),
+    web.get("/control/groups", _json(_groups)),
     web.get("/control/enrolments", _json(_enrolments)),
     web.get("/control/completions", _json(_completions)),
     web.post("/control/completions", _json(_add_completions)),

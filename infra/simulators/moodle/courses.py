@@ -167,8 +167,7 @@ def _update(state: MoodleState, entry: dict[str, Any]) -> None:
     if "categoryid" in entry:
         _check_category(state, entry["categoryid"])
     fields = _columns(entry, course)
-    dates = {"startdate": course.startdate, "enddate": course.enddate}
-    _check(state, dates | fields, course.id)
+    _check(state, fields, course.id)  # an end date is refused without the start date in the same entry
     state.put(state.courses, msgspec.structs.replace(course, **fields, timemodified=state.now()))
 
 

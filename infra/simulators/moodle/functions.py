@@ -69,7 +69,7 @@ def call_external_functions(state: MoodleState, params: dict[str, Any]) -> dict[
 
 def _one_of_many(state: MoodleState, request: dict[str, Any]) -> dict[str, Any]:
     name = request["function"]
-    if name not in site.SERVICE:
+    if name not in site.service(state):
         refused = {"errorcode": "accessexception", "module": "webservice"}
         return {"error": True, "exception": php.to_json(refused)}
     try:
@@ -128,12 +128,14 @@ FUNCTIONS: dict[str, Function] = {
     "core_group_create_groups": Function(groups.CREATE, groups.create_groups, writes=True),
     "core_group_get_course_groups": Function(groups.OF_COURSE, groups.get_course_groups),
     "core_group_add_group_members": Function(groups.MEMBERS, groups.add_group_members, writes=True),
+    "core_group_get_group_members": Function(groups.MEMBERS_OF, groups.get_group_members),
+    "core_group_update_groups": Function(groups.UPDATE, groups.update_groups, writes=True),
     "core_group_delete_group_members": Function(groups.MEMBERS, groups.delete_group_members, writes=True),
     MULTIPLEX: Function(_REQUESTS, call_external_functions, writes=True),
 }
 
 
-def check_name(name: str | None) -> str:
+def check_name(state: MoodleState, name: str | None) -> str:
     """Refuse a function that is missing, unknown, or not allowed in the service.
 
     Raises:
@@ -144,7 +146,7 @@ def check_name(name: str | None) -> str:
         raise invalid_parameter("Missing function name")
     if name in site.ELSEWHERE:
         raise access_denied()
-    if name not in site.SERVICE:
+    if name not in site.service(state):
         raise missing_record("external_functions")
     if name not in FUNCTIONS:
         raise NotSimulatedError(name)
@@ -162,7 +164,7 @@ def call(state: MoodleState, name: str | None, arguments: Any) -> Any:
     Raises:
         MoodleError: and then nothing was changed.
     """
-    function = FUNCTIONS[check_name(name)]
+    function = FUNCTIONS[check_name(state, name)]
     if isinstance(arguments, dict | list):
         params = validate(function.spec, arguments)
     else:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from infra.simulators.moodle.errors import invalid_parameter, missing_record, moodle_error
-from infra.simulators.moodle.params import Scalar, Struct, many
+from infra.simulators.moodle.params import Many, Scalar, Struct, many, optional
 from infra.simulators.moodle.state import Group, MoodleState
 
 CREATE = Struct(
@@ -20,6 +20,19 @@ CREATE = Struct(
         )
     }
 )
+UPDATE = Struct(
+    {
+        "groups": many(
+            {
+                "id": Scalar("int"),
+                "name": Scalar("text"),
+                "description": optional("raw"),
+                "idnumber": optional("raw"),
+            }
+        )
+    }
+)
+MEMBERS_OF = Struct({"groupids": Many(Scalar("int"))})
 OF_COURSE = Struct({"courseid": Scalar("int")})
 MEMBERS = Struct({"members": many({"groupid": Scalar("int"), "userid": Scalar("int")})})
 
@@ -41,6 +54,31 @@ def _create(state: MoodleState, entry: dict[str, Any]) -> dict[str, Any]:
         raise moodle_error("idnumbertaken", "This ID number is already in use")
     group = state.put(state.groups, Group(id=state.next_id("groups"), **entry))
     return _details(group, enrolmentkey="")
+
+
+def update_groups(state: MoodleState, params: dict[str, Any]) -> None:
+    """`core_group_update_groups`: all or nothing, answers null. Not recorded."""
+    for entry in params["groups"]:
+        group = state.groups.get(entry["id"])
+        if group is None:
+            msg = f"Group {entry['id']} does not exist"
+            raise invalid_parameter(msg)
+        if not entry["name"].strip():
+            raise invalid_parameter("Invalid group name")
+        others = [row for row in state.groups.find("course", group.courseid) if row.id != group.id]
+        if any(row.name == entry["name"] for row in others):
+            raise invalid_parameter("A different group with the same name already exists in the course")
+        if entry.get("idnumber") and any(row.idnumber == entry["idnumber"] for row in others):
+            raise moodle_error("idnumbertaken", "This ID number is already in use")
+        state.put(state.groups, msgspec.structs.replace(group, **entry))
+
+
+def get_group_members(state: MoodleState, params: dict[str, Any]) -> list[dict[str, Any]]:
+    """`core_group_get_group_members`: one unknown id breaks the call. Not recorded."""
+    groups = [state.groups.get(number) for number in params["groupids"]]
+    if None in groups:
+        raise missing_record("groups")
+    return [{"groupid": group.id, "userids": list(group.members)} for group in groups if group]
 
 
 def get_course_groups(state: MoodleState, params: dict[str, Any]) -> list[dict[str, Any]]:

@@ -117,7 +117,7 @@ def _authenticate(state: MoodleState, name: str | None, token: object) -> None:
 async def _carry_out(
     state: MoodleState, name: str | None, params: php.PhpArray, closing: asyncio.Event
 ) -> Any:
-    name = check_name(name)
+    name = check_name(state, name)
     if not FUNCTIONS[name].writes:
         result = call(state, name, params)
         await _recorded_latency(state, name, params, result, closing)

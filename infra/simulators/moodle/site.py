@@ -58,6 +58,9 @@ SERVICE: dict[str, str] = {
     )
 }
 
+# Functions of the same version of Moodle that were not recorded; they behave as Moodle documents them.
+FURTHER: dict[str, str] = dict.fromkeys(("core_group_get_group_members", "core_group_update_groups"), _CORE)
+
 # Functions that Moodle has, but that this service does not allow.
 ELSEWHERE = frozenset(
     {"core_user_view_user_profile", "core_course_delete_categories", "core_course_search_courses"}
@@ -79,6 +82,11 @@ _FEATURES = {
 }
 
 
+def service(state: MoodleState) -> dict[str, str]:
+    """The functions that the service user may call, with the version of the component."""
+    return SERVICE if state.settings.recorded_service else SERVICE | FURTHER
+
+
 def picture(state: MoodleState, size: int) -> str:
     """Address of the default profile picture; 1 is the large one."""
     return f"{state.settings.url}/theme/image.php/boost/core/1/u/f{size}"
@@ -98,7 +106,7 @@ def get_site_info(state: MoodleState, _params: dict[str, Any]) -> dict[str, Any]
         "userid": user.id,
         "siteurl": state.settings.url,
         "userpictureurl": picture(state, 1),
-        "functions": [{"name": name, "version": version} for name, version in SERVICE.items()],
+        "functions": [{"name": name, "version": version} for name, version in service(state).items()],
         "downloadfiles": 1,
         "uploadfiles": 1,
         "release": "4.4.3+ (Build: 20240910)",

@@ -49,6 +49,7 @@ class User(msgspec.Struct, frozen=True):
     lang: str = "en"
     timezone: str = "99"
     mailformat: int = 1
+    profile: dict[str, str] = {}
 
 
 class Category(msgspec.Struct, frozen=True):
@@ -154,6 +155,9 @@ class Settings(msgspec.Struct):
         latency: `none`, `fixed` (`latency_seconds` per call) or `recorded` (by the cost table).
         latency_seconds: seconds per call when `fixed`.
         latency_scale: factor on the recorded latency, to make long runs short.
+        further_auth: authentication plugins beyond the stock ones, which keep no password in Moodle.
+        profile_fields: short names of the custom profile fields (text); the recorded site has none.
+        recorded_service: whether the service allows just the functions that the recorded one allowed.
     """
 
     token: str = "TOKEN"  # noqa: S105 - the well-known token of a simulator on loopback, no secret
@@ -164,6 +168,9 @@ class Settings(msgspec.Struct):
     latency: str = "none"
     latency_seconds: float = 0.0
     latency_scale: float = 1.0
+    further_auth: tuple[str, ...] = ()
+    profile_fields: tuple[str, ...] = ()
+    recorded_service: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a latency mode that does not exist."""

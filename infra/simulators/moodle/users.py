@@ -81,7 +81,7 @@ def _create(state: MoodleState, entry: dict[str, Any]) -> dict[str, Any]:
     if state.users.find("username", entry["username"]):
         msg = f"Username already exists: {entry['username']}"
         raise invalid_parameter(msg)
-    if entry["auth"] not in _AUTH:
+    if entry["auth"] not in _AUTH.union(state.settings.further_auth):
         msg = f"Invalid authentication type: {entry['auth']}"
         raise invalid_parameter(msg)
     if entry["lang"] != "en":
@@ -94,7 +94,7 @@ def _create(state: MoodleState, entry: dict[str, Any]) -> dict[str, Any]:
         msg = f"Email address already exists: {entry['email']}"
         raise invalid_parameter(msg)
     _check_password(entry)
-    fields = _columns(entry)
+    fields = _columns(state, entry)
     _check_widths(fields)
     now = state.now()
     user = User(id=state.next_id("users"), timecreated=now, timemodified=now, **fields)
@@ -118,16 +118,20 @@ def _check_policy(password: str) -> None:
         raise moodle_error(failures, f"error/{failures}")
 
 
-def _columns(entry: dict[str, Any]) -> dict[str, Any]:
+def _columns(state: MoodleState, entry: dict[str, Any], old: User | None = None) -> dict[str, Any]:
     unknown = sorted(_NOT_KEPT & entry.keys())
     if unknown:
         reason = f"user fields that the simulator does not keep: {', '.join(unknown)}"
         raise NotSimulatedError(reason)
-    # Profile fields that the site does not have (it has none) vanish without a word, as recorded.
+    # Profile fields that the site does not have vanish without a word, as recorded.
+    wanted = {field["type"]: field["value"] for field in entry.get("customfields", [])}
+    profile = {name: value for name, value in wanted.items() if name in state.settings.profile_fields}
     not_columns = ("customfields", "calendartype", "password", "createpassword")
     fields = {name: value for name, value in entry.items() if name not in not_columns}
     if not re.fullmatch("[A-Z]{2}", fields.get("country", "XX")):
         fields["country"] = ""
+    if profile:
+        fields["profile"] = (old.profile if old else {}) | profile
     return fields
 
 
@@ -159,7 +163,7 @@ def update_users(state: MoodleState, params: dict[str, Any]) -> dict[str, Any]:
 
 def _update(state: MoodleState, entry: dict[str, Any]) -> None:
     user = _updatable(state, entry["id"])
-    fields = _columns(entry)
+    fields = _columns(state, entry, user)
     email = fields.get("email", user.email)
     if email != user.email:
         if not _EMAIL.fullmatch(email):
@@ -300,10 +304,22 @@ def details(state: MoodleState, user: User) -> dict[str, Any]:
         "profileimageurlsmall": picture(state, 2),
         "profileimageurl": picture(state, 1),
     }
+    profile = _profile(state, user)
+    if profile:
+        result["customfields"] = profile
     if user.id == SERVICE_USER:
         result["preferences"] = _own_preferences(state)
     left_out_when_empty = ("address", "phone1", "phone2", "institution", "idnumber", "city", "country")
     return {name: value for name, value in result.items() if value or name not in left_out_when_empty}
+
+
+def _profile(state: MoodleState, user: User) -> list[dict[str, str]]:
+    """The custom profile fields that are filled, as documented; none was recorded."""
+    return [
+        {"name": name, "value": user.profile[name], "type": "text", "shortname": name}
+        for name in state.settings.profile_fields
+        if user.profile.get(name)
+    ]
 
 
 def _own_preferences(state: MoodleState) -> list[dict[str, Any]]:
