@@ -6,10 +6,10 @@ The reference in ``docs/settings.md`` is made from this module.
 import os
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -40,6 +40,27 @@ class GroupProtocol(StrEnum):
 
     CLASSIC = "classic"
     CONSUMER = "consumer"
+
+
+class MoodleSite(BaseModel):
+    """One more Moodle site; what is left out is as for the first one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str
+    api_token: SecretStr
+    timeout: float | None = Field(default=None, gt=0)
+    batch_size: int | None = Field(default=None, ge=1)
+    max_input_vars: int | None = Field(default=None, ge=50)
+    parallel: int | None = Field(default=None, ge=1)
+    rate_limit: int | None = Field(default=None, ge=0)
+    timezone: str | None = None
+    completion_report_id: int | None = None
+    participants_report_id: int | None = None
+    student_role_id: int | None = Field(default=None, ge=1)
+    teacher_role_id: int | None = Field(default=None, ge=1)
+    non_editing_teacher_role_id: int | None = Field(default=None, ge=1)
+    default_category_id: int | None = Field(default=None, ge=1)
 
 
 class Settings(BaseSettings):
@@ -95,6 +116,20 @@ class Settings(BaseSettings):
         default="sis_", description="Put before the usernames made of numbers of the SIS"
     )
     moodle_target: Name = Field(default="default", description="Name of the Moodle site in topics")
+    moodle_sites: dict[Name, MoodleSite] = Field(
+        default_factory=dict,
+        description="Further Moodle sites by name, for tenants of the mapping file: JSON, or tables of the "
+        "TOML file, with url, api_token and what differs from the first site: timeout, batch_size, "
+        "max_input_vars, parallel, rate_limit, timezone, default_category_id, report ids, role ids",
+    )
+    moodle_groups: bool = Field(
+        default=False,
+        description="Whether somebody who is in no section any more leaves the groups of sections; costs two "
+        "look-ups a batch",
+    )
+    moodle_default_category_id: int = Field(
+        default=1, ge=1, description="Category of new courses to which no rule gives another"
+    )
     moodle_url: str | None = Field(
         default=None, description="Base address of Moodle; if not set, the simulator"
     )
@@ -171,6 +206,57 @@ class Settings(BaseSettings):
         default=None, description="Token; if not set, the feed's"
     )
 
+    api_host: str = Field(default="127.0.0.1", description="Address on which the HTTP API listens")
+    api_port: int = Field(
+        default=8080, ge=0, le=65535, description="Its port; several processes may share it"
+    )
+    api_max_body_mb: float = Field(default=64.0, gt=0, description="A larger request is refused; megabytes")
+    api_rate_limit: int = Field(
+        default=0, ge=0, description="Requests per minute and API key in one process; 0: no limit"
+    )
+    api_idempotency_hours: float = Field(
+        default=1.0, gt=0, description="Hours for which the answer to an Idempotency-Key is kept"
+    )
+
+    zoho_webhook_secret: SecretStr | None = Field(
+        default=None, description="Signs the webhooks of Zoho; without it they are refused"
+    )
+    zoho_webhook_secrets: dict[str, SecretStr] = Field(
+        default_factory=dict, description="The same of further tenants, by tenant, as JSON object"
+    )
+    zoho_webhook_unsigned: bool = Field(
+        default=False, description="Take webhooks without signature; for closed networks only"
+    )
+    zoho_timezone: str = Field(default="UTC", description="Time zone in which Zoho's days begin")
+    zoho_client_id: str | None = Field(
+        default=None, description="OAuth client for the CRM; without it the CRM is not asked"
+    )
+    zoho_client_secret: SecretStr | None = Field(default=None, description="Secret of the OAuth client")
+    zoho_refresh_token: SecretStr | None = Field(
+        default=None, description="Refresh token of the OAuth client"
+    )
+    zoho_accounts_url: str = Field(
+        default="https://accounts.zoho.com", description="Zoho's accounts server, which differs by region"
+    )
+    zoho_api_url: str = Field(
+        default="https://www.zohoapis.com", description="Zoho's API server, which differs by region"
+    )
+
+    sis_url: str | None = Field(default=None, description="OneRoster service of the SIS")
+    sis_token_url: str | None = Field(default=None, description="Where the SIS gives access tokens")
+    sis_client_id: str = Field(default="", description="OAuth client id at the SIS")
+    sis_client_secret: SecretStr | None = Field(default=None, description="Its secret")
+    sis_oneroster_release: Literal["1.1", "1.2"] = Field(default="1.2", description="Release of OneRoster")
+    sis_scope: str | None = Field(
+        default=None, description="Scope of the token; if not set, that of rostering; empty: none"
+    )
+    sis_client_auth: Literal["basic", "body"] = Field(
+        default="basic", description="Whether client id and secret go in the header or in the body"
+    )
+    sis_page_size: int = Field(default=1000, ge=1, description="Records asked for in one page")
+    sis_overlap_minutes: int = Field(default=10, ge=0, description="A pull of changes reads so much again")
+    sis_timezone: str = Field(default="UTC", description="Time zone in which days of the SIS begin")
+
     watchdog_seconds: float = Field(
         default=40.0, gt=10, description="A process without a sign of life for so long is started anew"
     )
@@ -182,7 +268,7 @@ class Settings(BaseSettings):
     )
     batch_size: int = Field(default=2000, ge=1, description="Most records in one transaction of a stage")
 
-    @field_validator("moodle_timezone", "elm_timezone")
+    @field_validator("moodle_timezone", "elm_timezone", "zoho_timezone", "sis_timezone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         try:
@@ -210,6 +296,15 @@ class Settings(BaseSettings):
         """Read the TOML file below the environment; leave .env files out."""
         toml = TomlConfigSettingsSource(settings_cls, os.environ.get(CONFIG_FILE, "rosterhub.toml"))
         return (init_settings, env_settings, toml, file_secret_settings)
+
+    def at_site(self, target: str) -> "Settings":
+        """Return the settings as they are for the further Moodle site ``target``.
+
+        Raises:
+            KeyError: there is no such site.
+        """
+        own = {f"moodle_{name}": value for name, value in self.moodle_sites[target] if value is not None}
+        return self.model_copy(update={"moodle_target": target, **own})
 
     def kafka(self, bootstrap_servers: str) -> KafkaConfig:
         """Return the librdkafka settings by which every client reaches the brokers."""

@@ -78,9 +78,10 @@ def standing(tables: Mapping[str, Entries]) -> Standing:
     """Return how things stand, from the table of each stage by the stage's name."""
     none: Entries = {}
     at_courses, at_completions = tables.get("courses", none), tables.get("completions", none)
-    applied = Counter(entry.applied for _, entry in _all(at_courses, "enrolment", courses.EnrolmentEntry))
+    enrolments = entries_of(at_courses, "enrolment", courses.EnrolmentEntry)
+    applied = Counter(entry.applied for _, entry in enrolments)
     done = (CallbackOutcome.DELIVERED, CallbackOutcome.ALREADY_THERE)
-    delivered = _all(at_completions, "completion", completions.CompletionEntry)
+    delivered = entries_of(at_completions, "completion", completions.CompletionEntry)
     held = [
         *_held_by_people(tables.get("people", none)),
         *_held_by_courses(at_courses),
@@ -95,7 +96,7 @@ def standing(tables: Mapping[str, Entries]) -> Standing:
 
 
 def _held_by_people(entries: Entries) -> Iterator[Held]:
-    accounts = {tuple(parts): entry for parts, entry in _all(entries, "account", AccountEntry)}
+    accounts = {tuple(parts): entry for parts, entry in entries_of(entries, "account", AccountEntry)}
     for (tenant, person), entry in accounts.items():
         if entry.blocked:
             yield Held(
@@ -105,7 +106,7 @@ def _held_by_people(entries: Entries) -> Iterator[Held]:
                 reason=entry.blocked,
                 other_moodle_user_id=entry.other_moodle_user_id,
             )
-    for (tenant, person, course), wish in _all(entries, "enrolment", people.EnrolmentEntry):
+    for (tenant, person, course), wish in entries_of(entries, "enrolment", people.EnrolmentEntry):
         account = accounts.get((tenant, person))
         if people.waits(account, wish):
             yield Held(
@@ -119,15 +120,15 @@ def _held_by_people(entries: Entries) -> Iterator[Held]:
 
 
 def _held_by_courses(entries: Entries) -> Iterator[Held]:
-    known = {tuple(parts): entry for parts, entry in _all(entries, "course", courses.CourseEntry)}
-    for (tenant, course), catalogue in _all(entries, "catalogue", CatalogueEntry):
+    known = {tuple(parts): entry for parts, entry in entries_of(entries, "course", courses.CourseEntry)}
+    for (tenant, course), catalogue in entries_of(entries, "catalogue", CatalogueEntry):
         if missing := missing_references(catalogue):
             waits_for = " and ".join(sorted({kind.lower() for kind in missing}))
             yield Held("course", TenantId(tenant), course_id=CourseId(course), waits_for=waits_for)
     for (tenant, course), entry in known.items():
         if entry.blocked and entry.blocked is not Reason.COURSE_NOT_FOUND:
             yield Held("course", TenantId(tenant), course_id=CourseId(course), reason=entry.blocked)
-    for (tenant, course, person), wish in _all(entries, "enrolment", courses.EnrolmentEntry):
+    for (tenant, course, person), wish in entries_of(entries, "enrolment", courses.EnrolmentEntry):
         place = (TenantId(tenant), PersonId(person), CourseId(course))
         course_entry = known.get((tenant, course))
         if courses.waits(course_entry, wish):
@@ -138,7 +139,7 @@ def _held_by_courses(entries: Entries) -> Iterator[Held]:
 
 
 def _held_by_completions(entries: Entries) -> Iterator[Held]:
-    for (tenant, person, course), entry in _all(entries, "completion", completions.CompletionEntry):
+    for (tenant, person, course), entry in entries_of(entries, "completion", completions.CompletionEntry):
         place = (TenantId(tenant), PersonId(person), CourseId(course))
         if completions.waits(entry):
             yield Held("completion", *place, waits_for="learner or enrolment")
@@ -146,8 +147,8 @@ def _held_by_completions(entries: Entries) -> Iterator[Held]:
             yield Held("completion", *place, reason=entry.refused)
 
 
-def _all(entries: Entries, kind_of_entry: str, kind: type[S]) -> Iterable[tuple[list[str], S]]:
-    """Yield (parts of the key after the kind, entry) of all entries of one kind."""
+def entries_of(entries: Entries, kind_of_entry: str, kind: type[S]) -> Iterable[tuple[list[str], S]]:
+    """Yield (parts of the key after the kind, entry) of all entries of one kind of a table."""
     decoder = msgspec.msgpack.Decoder(kind)
     start = kind_of_entry + "|"
     for key, value in entries.items():

@@ -104,6 +104,7 @@ class Answer:
         reason: of INVALID, SKIPPED and ERROR.
         events: how many events were written for it (0 when nothing it stands for changed).
         known: of INVALID: the very same record was refused before.
+        missing: of SKIPPED: id of the record that has to come first; the one sent is parked.
     """
 
     kind: str
@@ -114,6 +115,7 @@ class Answer:
     reason: str | None = None
     events: int = 0
     known: bool = False
+    missing: str | None = None
 
 
 class State(NamedTuple):

@@ -201,7 +201,7 @@ class _Publisher:
         while True:
             try:
                 self._producer.produce(
-                    topic, value, row.key, on_delivery=delivered, headers=_headers(row, kind)
+                    topic, value, row.key, on_delivery=delivered, headers=headers(row, kind)
                 )
             except BufferError:
                 self._producer.poll(_SLICE)
@@ -226,9 +226,9 @@ class _Publisher:
             self._fatal = error
 
 
-def _headers(row: Stored, kind: str) -> list[tuple[str, str | bytes | None]]:
+def headers(row: Stored, kind: str) -> list[tuple[str, str | bytes | None]]:
     """Return the CloudEvents headers (binary mode of the Kafka protocol binding)."""
-    headers: list[tuple[str, str | bytes | None]] = [
+    found: list[tuple[str, str | bytes | None]] = [
         ("ce_specversion", "1.0"),
         ("ce_id", row.event_id),
         ("ce_type", kind),
@@ -237,7 +237,7 @@ def _headers(row: Stored, kind: str) -> list[tuple[str, str | bytes | None]]:
         ("ce_subject", row.key),
         ("content-type", "application/avro"),
     ]
-    return [*headers, ("traceparent", row.traceparent)] if row.traceparent else headers
+    return [*found, ("traceparent", row.traceparent)] if row.traceparent else found
 
 
 def _set_aside(connection: psycopg.Connection, row: Stored, error: str) -> None:

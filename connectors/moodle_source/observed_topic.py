@@ -67,6 +67,8 @@ class ObservedTopic:
     ) -> None:
         self._config = config
         self._topic = topic
+        # Each site has its own writer: the topic's name tells them apart.
+        self._role = f"{ROLE}.{topic.name.removeprefix(config.prefix)}"
         self._beat = beat
         self._stop = stop
         self._transactions: Transactions | None = None
@@ -112,14 +114,14 @@ class ObservedTopic:
         cluster = Cluster(self._config.kafka, self._beat)
         count = cluster.partitions([name])[name]
         if self._transactions is None:
-            transactions = Transactions(self._config, ROLE, self._beat, self._stop)
+            transactions = Transactions(self._config, self._role, self._beat, self._stop)
             transactions.start()
             self._transactions = transactions
             self._writer = Writer(ROLE, self._config.codec, {name: count}, transactions)
         # Asked only now: what a former writer left open has been aborted, so the end is the end.
         found = cluster.high_watermarks((name, partition) for partition in range(count))
         ends = {partition: end for (_, partition), end in found.items() if end > 0}
-        consumer = Consumer({**reader_settings(self._config), "group.id": self._config.group(ROLE)})
+        consumer = Consumer({**reader_settings(self._config), "group.id": self._config.group(self._role)})
         try:
             self._read(consumer, ends, learn)
         except KafkaException as error:

@@ -7,7 +7,7 @@ from typing import Final
 
 from connectors.moodle.client import Call, MoodleClient
 from connectors.moodle.settings import MoodleSettings
-from connectors.moodle_source.observed_topic import ROLE, ObservedTopic
+from connectors.moodle_source.observed_topic import ObservedTopic
 from connectors.moodle_source.settings import MoodleSourceSettings
 from connectors.moodle_source.source import MoodleSource
 from infra.engine.config import EngineConfig
@@ -81,5 +81,5 @@ async def _show_life(source: MoodleSource, topic: ObservedTopic, status: Status,
             status.not_ready(reason)
         elif source.status["cycles"]:
             status.ready()
-        ALARM.labels(ROLE).set(bool(source.status["stopped"]))
+        ALARM.labels(status.role).set(bool(source.status["stopped"]))
         await asyncio.sleep(_SIGN_OF_LIFE)

@@ -19,7 +19,8 @@ from infra.cli.endpoints import (
     resolve,
 )
 from infra.cli.idle import Look, Watch, status, until_idle
-from infra.cli.parts import database_of
+from infra.cli.parts import check_sites, database_of
+from infra.cli.roles import OF_A_SITE
 from infra.cli.summary import Start, Summary, begin, summarise
 from infra.cli.supervisor import Spec, Supervisor
 from infra.cli.topics_commands import apply_topics
@@ -27,7 +28,6 @@ from infra.db.migrate import migrate
 from infra.settings import Settings
 from processors.parking import Standing
 
-_CALLERS = ("moodle-sink", "moodle-source")
 _QUICK = {"ELM_POLL_INTERVAL": "2", "MOODLE_CATALOGUE_INTERVAL": "2", "MOODLE_COMPLETION_INTERVAL": "2"}
 
 
@@ -86,7 +86,7 @@ class Hub:
 
     def moodle_calls(self) -> int:
         """Return how many requests went to Moodle since the start; survives restarts of the processes."""
-        for role in _CALLERS:
+        for role in (name for name in self.ports if name.partition(".")[0] in OF_A_SITE):
             now = int((status(self.ports.get(role)) or {}).get("moodle_calls", 0))
             before, total = self._calls.get(role, (0, 0))
             self._calls[role] = (now, total + (now - before if now >= before else now))
@@ -104,6 +104,7 @@ def prepare(settings: Settings, demo: Demo) -> Endpoints:
     Raises:
         EmbeddedError, HubError: what is missing, in one line.
     """
+    check_sites(settings)
     endpoints = resolve(settings, demo)
     try:
         migrate(database_of(endpoints.settings))

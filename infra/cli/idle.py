@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from infra.cli.parts import database_of, kafka_of, moodle_sink_group, stages_of, topics_of
+from infra.cli.parts import database_of, kafka_of, sites_of, stages_of
 from infra.db.connect import database_trouble, engine
 from infra.db.tables import outbox, source_runs
 from infra.errors import RetryLater
@@ -61,10 +61,11 @@ class Watch:
         self._onlooker = Onlooker(kafka_of(settings))
         self._source_port = source_port
         self._engine: Engine = engine(database_of(settings), pool_size=1)
-        topics = topics_of(settings)
-        self._topics = [topic.name for topic in topics.all()]
+        where = sites_of(settings)
+        self._topics = [topic.name for topic in where.all()]
         groups = {stage.name: [topic.name for topic in stage.handlers] for stage in stages_of(settings)}
-        groups |= {moodle_sink_group(settings): [topics.commands.name], "elm-sink": [topics.callbacks.name]}
+        groups |= {f"moodle-sink.{site}": [topics.commands.name] for site, topics in where.by_target.items()}
+        groups["elm-sink"] = [where.shared.callbacks.name]
         self._groups = {settings.topic_prefix + name: topics for name, topics in groups.items()}
 
     def close(self) -> None:

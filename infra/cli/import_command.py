@@ -2,7 +2,8 @@
 
 import csv
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -11,17 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from infra import logs
-from infra.db.connect import engine
+from infra import collector, logs
+from infra.cli.claims import own_services, stop_services
+from infra.cli.parts import database_of, mapping_of
 from infra.db.migrate import migrate
+from infra.embedded import services
+from infra.mapping import Identity, RuleIdentity
 from infra.settings import Settings
 from producers.candidates import Origin, Status
 from producers.sis.csv_mapping import Columns, load
 from producers.sis.csv_package import CsvFile, package, plain_file
 from producers.sis.importing import Importer, Rejected, Result
 from producers.sis.records import SOURCE
-from producers.sis.rules import Identity, Rules
-from producers.sis.settings import zone
+from producers.sis.rules import Rules, usual_identity, zone
 from producers.sis.taking import exclusive
 from schemas.ids import TenantId
 
@@ -83,10 +86,8 @@ def import_files(
         HubError: a file or the mapping cannot be used, or the database is away.
     """
     columns = load(mapping) if mapping else None
-    rules = Rules(tenant, identity, zone(timezone)) if identity else Rules(tenant, zone=zone(timezone))
-    pool = engine(database_url, pool_size=6)
+    rules = Rules(tenant, identity or usual_identity(), zone(timezone))
     with ExitStack() as stack:
-        stack.callback(pool.dispose)
         if not dry_run:
             migrate(database_url)
             stack.enter_context(exclusive(database_url, Origin(tenant, SOURCE)))
@@ -96,7 +97,7 @@ def import_files(
         result = Result()
         for path in files:
             importer = Importer(
-                pool,
+                database_url,
                 rules,
                 report=rejections.add,
                 progress=bars.show,
@@ -160,7 +161,8 @@ def _tell(console: Console, result: Result, rejections: Rejections, report: Path
     bad = counts.invalid + counts.errors
     if dry_run:
         console.print(
-            f"Checked {counts.seen:,} rows: {counts.new:,} usable, {counts.skipped:,} skipped, {bad:,} rejected."
+            f"Checked {counts.seen:,} rows: {counts.new:,} usable, {counts.skipped:,} skipped, "
+            f"{bad:,} rejected."
         )
     else:
         console.print(
@@ -198,17 +200,34 @@ def import_(
     """
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format, role="import", slot="0")
-    raise typer.Exit(
-        import_files(
+    collector.calm()
+    whose = TenantId(tenant or settings.default_tenant_id)
+    # A dry run reaches no database.
+    with nullcontext("postgresql://") if dry_run else database(settings) as database_url:
+        status = import_files(
             files,
-            database_url=settings.database_url.get_secret_value() if settings.database_url else "",
-            tenant=TenantId(tenant or settings.tenant),
+            database_url=database_url,
+            tenant=whose,
             timezone=timezone,
-            identity=None,
+            identity=RuleIdentity(mapping_of(settings).of(whose), SOURCE),
             mapping=mapping,
             dry_run=dry_run,
             remove_absent=remove_absent,
             report=report,
             console=Console(stderr=True),
         )
-    )
+    raise typer.Exit(status)
+
+
+@contextmanager
+def database(settings: Settings) -> Iterator[str]:
+    """Give the address of the database: what is set, else the embedded one, for as long as the block runs."""
+    if settings.database_url:
+        yield database_of(settings)
+        return
+    started = own_services(settings.data_dir)
+    try:
+        yield services.up(settings.data_dir, only=frozenset({services.POSTGRES})).database_url
+    finally:
+        if started:
+            stop_services(settings.data_dir)

@@ -12,6 +12,9 @@ import typer
 from pydantic import ValidationError
 
 from infra.cli.config_commands import config
+from infra.cli.import_command import import_
+from infra.cli.keys_commands import keys
+from infra.cli.mapping_commands import mapping, selection
 from infra.cli.run_commands import demo, run
 from infra.cli.topics_commands import topics
 from infra.embedded.commands import dev
@@ -28,7 +31,11 @@ app.command()(run)
 app.command()(demo)
 app.add_typer(dev, name="dev")
 app.add_typer(topics, name="topics")
+app.command("import")(import_)
 app.add_typer(config, name="config")
+app.add_typer(keys, name="keys")
+app.add_typer(mapping, name="mapping")
+app.add_typer(selection, name="selection")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,14 +1,20 @@
 """Small parts that several commands put together from resolved settings (every address is set)."""
 
+from importlib.metadata import version
+
 from pydantic import SecretStr
 
 from connectors.moodle.settings import MoodleSettings
+from infra.errors import Stop
 from infra.mapping import Mapping, load, parse
 from infra.registry import Registry
 from infra.settings import KafkaConfig, Settings
 from infra.stage import Stage
 from processors.topology import topology
 from producers.elm.settings import ElmFeedSettings
+from producers.sis.settings import OneRosterSettings
+from producers.web.settings import WebSettings
+from producers.zoho.settings import ZohoSettings
 from schemas.ids import Target, TenantId
 from schemas.topics import Sites, Topic, TopicSet, changelog, sites
 
@@ -47,10 +53,24 @@ def mapping_of(settings: Settings) -> Mapping:
     return load(settings.mapping_file, target, username_prefix=prefix)
 
 
+def check_sites(settings: Settings) -> None:
+    """See that every Moodle site of the mapping can be reached.
+
+    Raises:
+        Stop: settings name no such site.
+    """
+    known = {settings.moodle_target, *settings.moodle_sites}
+    if unknown := sorted(set(mapping_of(settings).targets) - known):
+        names = ", ".join(sorted(known))
+        problem = f"the mapping file names the Moodle site {', '.join(unknown)}; MOODLE_SITES knows {names}"
+        raise Stop(problem)
+
+
 def sites_of(settings: Settings) -> Sites:
     """Return the topics of the hub and of all its Moodle sites, under their names in the cluster."""
     targets = dict.fromkeys((Target(settings.moodle_target), *mapping_of(settings).targets))
-    return sites(targets, settings.topic_prefix)
+    further = map(Target, settings.moodle_sites)
+    return sites(dict.fromkeys((*targets, *further)), settings.topic_prefix)
 
 
 def topics_of(settings: Settings) -> TopicSet:
@@ -90,6 +110,65 @@ def moodle_of(settings: Settings) -> MoodleSettings:
     )
 
 
+def web_settings_of(settings: Settings) -> WebSettings:
+    """Return what the HTTP application needs to know."""
+    return WebSettings(
+        host=settings.api_host,
+        port=settings.api_port,
+        max_body_mb=settings.api_max_body_mb,
+        rate_limit=settings.api_rate_limit,
+        idempotency_hours=settings.api_idempotency_hours,
+        default_tenant=TenantId(settings.default_tenant_id),
+        version=version("rosterhub"),
+    )
+
+
+def zoho_of(settings: Settings) -> ZohoSettings:
+    """Return how Zoho reaches the hub, and the hub Zoho."""
+    return ZohoSettings(
+        tenant=TenantId(settings.default_tenant_id),
+        webhook_secret=_plain(settings.zoho_webhook_secret),
+        webhook_secrets={
+            tenant: secret.get_secret_value() for tenant, secret in settings.zoho_webhook_secrets.items()
+        },
+        webhook_unsigned=settings.zoho_webhook_unsigned,
+        timezone=settings.zoho_timezone,
+        client_id=settings.zoho_client_id,
+        client_secret=_plain(settings.zoho_client_secret) or "",
+        refresh_token=_plain(settings.zoho_refresh_token) or "",
+        accounts_url=settings.zoho_accounts_url,
+        api_url=settings.zoho_api_url,
+    )
+
+
+def sis_of(settings: Settings) -> OneRosterSettings:
+    """Return where the SIS is and how it is asked.
+
+    Raises:
+        Stop: it is not set.
+    """
+    if settings.sis_url is None or settings.sis_token_url is None:
+        msg = "set SIS_URL and SIS_TOKEN_URL, SIS_CLIENT_ID and SIS_CLIENT_SECRET to pull from a SIS"
+        raise Stop(msg)
+    return OneRosterSettings(
+        url=settings.sis_url,
+        token_url=settings.sis_token_url,
+        client_id=settings.sis_client_id,
+        client_secret=_plain(settings.sis_client_secret) or "",
+        tenant=TenantId(settings.default_tenant_id),
+        release=settings.sis_oneroster_release,
+        scope=settings.sis_scope,
+        client_auth=settings.sis_client_auth,
+        page_size=settings.sis_page_size,
+        overlap_minutes=settings.sis_overlap_minutes,
+        timezone=settings.sis_timezone,
+    )
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
 def feed_of(settings: Settings) -> ElmFeedSettings:
     """Return where ELM's feed is and how it is polled."""
     return ElmFeedSettings(
@@ -107,6 +186,13 @@ def feed_of(settings: Settings) -> ElmFeedSettings:
         create_courses=settings.elm_create_courses,
         timeout=settings.elm_timeout,
     )
+
+
+def tenant_at_site(settings: Settings) -> TenantId:
+    """Return the tenant that what is observed at the Moodle site belongs to."""
+    named = mapping_of(settings).tenants.items()
+    own = (tenant for tenant, rules in named if rules.target == settings.moodle_target)
+    return next(own, TenantId(settings.default_tenant_id))
 
 
 def moodle_sink_group(settings: Settings) -> str:

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import structlog
 
 from infra import collector, logs
-from infra.cli.roles import ROLES, Context
+from infra.cli.roles import Context, role_names, run_role
 from infra.errors import HubError, Stop
 from infra.settings import Settings
 from infra.telemetry import Status, serve_status
@@ -24,12 +24,12 @@ log = structlog.get_logger()
 
 def main() -> None:
     """Run the role named on the command line until SIGTERM or SIGINT."""
+    settings = Settings()
     parser = argparse.ArgumentParser(prog="python -m infra.cli.role", description=__doc__)
-    parser.add_argument("role", choices=sorted(ROLES))
+    parser.add_argument("role", choices=role_names(settings))
     parser.add_argument("--slot", default="0", help="name of this process among those of its role")
     parser.add_argument("--status-port", type=int, default=0, help="loopback port, 0 for a free one")
     options = parser.parse_args()
-    settings = Settings()
     logs.configure(settings.log_level, settings.log_format, role=options.role, slot=options.slot)
     collector.calm()
     stop = threading.Event()
@@ -53,7 +53,7 @@ def main() -> None:
 
 def _run(context: Context) -> int:
     try:
-        ROLES[context.status.role](context)
+        run_role(context)
     except Stop as error:
         log.error("role_needs_a_person", reason=str(error))
         return 3

@@ -2,8 +2,8 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -18,20 +18,35 @@ from infra.cli.parts import (
     database_of,
     feed_of,
     kafka_of,
+    mapping_of,
     moodle_of,
     moodle_sink_group,
     registry_of,
+    sites_of,
     stages_of,
+    tenant_at_site,
     topics_of,
+    web_settings_of,
+    zoho_of,
 )
 from infra.codec import Codec
 from infra.engine import EngineConfig, SinkConfig, run_sink, run_stage
+from infra.mapping import Identity, RuleIdentity
 from infra.settings import Settings
 from infra.stopping import mirrored
 from infra.telemetry import MOODLE_CALLS, MOODLE_SECONDS, Status
 from producers.clock import run_clock
 from producers.elm.poll import run_elm_poll
 from producers.relay import RelaySettings, run_relay
+from producers.sis.records import SOURCE as SIS
+from producers.sis.routes import sis_routes
+from producers.sis.rules import Rules as SisRules
+from producers.sis.rules import zone
+from producers.web.routes import Route
+from producers.web.serve import run_api
+from producers.web.services import WebServices
+from producers.zoho.routes import ZohoWeb
+from producers.zoho.to_events import SOURCE as ZOHO
 from schemas.events import Role
 from schemas.ids import Target, TenantId
 
@@ -100,6 +115,24 @@ def _elm_poll(context: Context) -> None:
     asyncio.run(poll())
 
 
+def _api(context: Context) -> None:
+    settings, mapping = context.settings, mapping_of(context.settings)
+
+    def identity_of(tenant: TenantId) -> Identity:
+        return RuleIdentity(mapping.of(tenant), ZOHO)
+
+    def rules_of(tenant: TenantId) -> SisRules:
+        return SisRules(tenant, RuleIdentity(mapping.of(tenant), SIS), zone(settings.sis_timezone))
+
+    zoho = ZohoWeb(zoho_of(settings), identity_of)
+
+    def routes(services: WebServices) -> Sequence[Route]:
+        return [*zoho.routes(services), *sis_routes(rules_of)]
+
+    web, background = web_settings_of(settings), [zoho.background]
+    run_api(web, database_of(settings), routes, context.stop, context.status, background)
+
+
 def _clock(context: Context) -> None:
     settings = context.settings
     codec, topic = Codec(registry_of(settings)), topics_of(settings).ticks
@@ -107,14 +140,19 @@ def _clock(context: Context) -> None:
 
 
 def _moodle_sink(context: Context) -> None:
-    settings, topics = context.settings, topics_of(context.settings)
+    settings = context.settings
+    topics = sites_of(settings).of(Target(settings.moodle_target))
     roles = {
         Role.STUDENT: settings.moodle_student_role_id,
         Role.TEACHER: settings.moodle_teacher_role_id,
         Role.NON_EDITING_TEACHER: settings.moodle_non_editing_teacher_role_id,
     }
     sink = MoodleSink(
-        SinkSettings(roles=roles),
+        SinkSettings(
+            roles=roles,
+            groups=settings.moodle_groups,
+            default_category_id=settings.moodle_default_category_id,
+        ),
         moodle_of(settings),
         commands=topics.commands,
         results=topics.results,
@@ -140,7 +178,7 @@ def _elm_sink(context: Context) -> None:
 def _moodle_source(context: Context) -> None:
     settings = context.settings
     source = MoodleSourceSettings(
-        tenant=TenantId(settings.default_tenant_id),
+        tenant=tenant_at_site(settings),
         target=Target(settings.moodle_target),
         zone=ZoneInfo(settings.moodle_timezone),
         catalogue_interval=settings.moodle_catalogue_interval,
@@ -165,6 +203,7 @@ def _counting(context: Context) -> Callable[[Call], None]:
 
 
 ROLES: Mapping[str, Run] = {
+    "api": _api,
     "elm-poll": _elm_poll,
     "relay": _relay,
     "clock": _clock,
@@ -177,3 +216,19 @@ ROLES: Mapping[str, Run] = {
     "elm-sink": _elm_sink,
 }
 """What runs under each name of ``hub run ROLE``."""
+
+OF_A_SITE = ("moodle-sink", "moodle-source")
+"""Roles that a further Moodle site has too, under their name, a dot and the name of the site."""
+
+
+def role_names(settings: Settings) -> tuple[str, ...]:
+    """Return the names of all roles, those of further Moodle sites included."""
+    return (*ROLES, *(f"{role}.{site}" for site in settings.moodle_sites for role in OF_A_SITE))
+
+
+def run_role(context: Context) -> None:
+    """Run the role that the context's status is named after, until its stop is set."""
+    role, _, site = context.status.role.partition(".")
+    if site:
+        context = replace(context, settings=context.settings.at_site(site))
+    ROLES[role](context)

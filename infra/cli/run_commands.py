@@ -16,7 +16,7 @@ from infra.cli.demo import Counts
 from infra.cli.endpoints import Demo, Endpoints
 from infra.cli.hub import Hub, Plan, prepare, running
 from infra.cli.idle import Look
-from infra.cli.roles import ROLES
+from infra.cli.roles import ROLES, role_names
 from infra.cli.summary import show
 from infra.settings import Settings
 
@@ -40,13 +40,14 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Run the hub, or some of its roles, under one supervisor until Ctrl-C."""
-    if unknown := sorted(set(roles or []) - set(ROLES)):
-        problem = f"no such role: {', '.join(unknown)}; there are {', '.join(ROLES)}"
-        raise typer.BadParameter(problem)
     settings = Settings()
+    names = role_names(settings)
+    if unknown := sorted(set(roles or []) - set(names)):
+        problem = f"no such role: {', '.join(unknown)}; there are {', '.join(names)}"
+        raise typer.BadParameter(problem)
     logs.configure(settings.log_level, settings.log_format, role="supervisor", slot=slot)
     console = Console(stderr=True)
-    plan = Plan(tuple(dict.fromkeys(roles or ROLES)), slot, quick=until_idle)
+    plan = Plan(tuple(dict.fromkeys(roles or names)), slot, quick=until_idle)
     with roles_claimed(settings.data_dir, plan.roles, slot):
         endpoints = prepare(settings, Demo())
         show_endpoints(endpoints, console)
@@ -92,7 +93,7 @@ def demo(
     logs.configure(settings.log_level, settings.log_format, role="supervisor", slot="0")
     console = Console(stderr=as_json)
     log_path = settings.data_dir / "logs" / "hub.log"
-    plan = Plan(tuple(ROLES), quick=True, log_path=log_path)
+    plan = Plan(role_names(settings), quick=True, log_path=log_path)
     with roles_claimed(settings.data_dir, plan.roles, plan.slot):
         with console.status("Starting Kafka, schema registry and PostgreSQL"):
             endpoints = prepare(settings, Demo(records, courses))

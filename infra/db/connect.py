@@ -1,13 +1,14 @@
 """Connections to the hub's database, and what its failures mean."""
 
+import select
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import psycopg
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from infra.errors import RetryLater
 
@@ -22,14 +23,31 @@ def engine(database_url: str, *, pool_size: int = 10) -> Engine:
 
     Parameters never stand in the texts of its errors: they are people's data.
     """
-    return create_engine(
+    made = create_engine(
         make_url(database_url).set(drivername="postgresql+psycopg"),
         pool_size=pool_size,
         max_overflow=pool_size,
-        pool_pre_ping=True,
         hide_parameters=True,
         connect_args={**_OPTIONS, "options": _SESSION},
     )
+    event.listen(made, "checkout", _leave_out_closed)
+    return made
+
+
+def _leave_out_closed(connection: psycopg.Connection, _record: object, _proxy: object) -> None:
+    """Let the pool connect anew where the server has closed a connection.
+
+    It then has told so, and there is something to read on a connection on which nothing was asked. Looking
+    costs no round trip, other than the pool's own ping, which would be one in ten of a small transaction.
+    """
+    if connection.closed or _has_input(connection.fileno()):
+        raise DisconnectionError
+
+
+def _has_input(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextmanager
@@ -54,6 +72,17 @@ def raw(connection: Connection) -> psycopg.Connection:
         msg = f"the engine does not use psycopg but {type(found).__name__}"
         raise TypeError(msg)
     return found
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[psycopg.Connection]:
+    """Give a driver's connection of the pool in autocommit: a single query then costs a single round trip.
+
+    Raises:
+        RetryLater: the database is away.
+    """
+    with database_trouble(), engine.connect() as connection:
+        yield raw(connection.execution_options(isolation_level="AUTOCOMMIT"))
 
 
 @contextmanager

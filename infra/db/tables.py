@@ -16,7 +16,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 metadata = MetaData(
     naming_convention={"pk": "pk_%(table_name)s", "ix": "ix_%(table_name)s_%(column_0_N_name)s"},
@@ -133,4 +133,73 @@ source_runs = Table(
     Column("reason", Text),
     Column("position", JSONB),
     Index("ix_source_runs_latest", "tenant", "source", "id"),
+)
+
+parked_records = Table(
+    "parked_records",
+    metadata,
+    *_record_key(),
+    # What it waits for, of the same tenant and source.
+    _text("missing_kind"),
+    _text("missing_id"),
+    _text("reason"),
+    _time("version_time"),
+    Column("version_sequence", BigInteger, nullable=False),
+    Column("content", JSONB, nullable=False),
+    _time("received_at"),
+    _time("parked_at"),
+    Index("ix_parked_records_missing", "tenant", "source", "missing_kind", "missing_id"),
+)
+
+webhook_events = Table(
+    "webhook_events",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _text("tenant"),
+    _text("source"),
+    # The sender's id of the event: kept for good, so that an event that is sent again is done once.
+    _text("event_id"),
+    _text("kind"),
+    _text("operation"),
+    _text("status"),
+    Column("content", JSONB, nullable=False),
+    Column("record_ids", ARRAY(Text), nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    # Of what waits: when it is tried again; of what is being done: when it is taken for abandoned.
+    _time("due_at"),
+    Column("reason", Text),
+    _time("received_at"),
+    _time("finished_at", nullable=True),
+    Index("ux_webhook_events", "tenant", "source", "event_id", unique=True),
+    Index("ix_webhook_events_open", "source", "due_at", postgresql_where=text("finished_at IS NULL")),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    # Public part of the key, by which people know it.
+    Column("key_id", Text, primary_key=True),
+    # SHA-256 of the key; see producers/web/keys.py for why that is enough.
+    Column("digest", LargeBinary, nullable=False),
+    _text("name"),
+    Column("tenants", ARRAY(Text), nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    _time("created_at"),
+    _time("expires_at", nullable=True),
+    _time("revoked_at", nullable=True),
+    # To within some minutes.
+    _time("last_used_at", nullable=True),
+    Index("ux_api_keys_digest", "digest", unique=True),
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    *(Column(name, Text, primary_key=True) for name in ("tenant", "route", "key")),
+    # SHA-256 of the request's body.
+    Column("digest", LargeBinary, nullable=False),
+    # The answer that is given again.
+    Column("answer", LargeBinary, nullable=False),
+    _time("expires_at"),
+    Index("ix_idempotency_expires_at", "expires_at"),
 )

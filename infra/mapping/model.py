@@ -8,13 +8,12 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from infra.mapping.templates import Choice, Template, choice, template
 from schemas.events import EnrolmentStatus
 from schemas.ids import Target, TenantId
 
-KINDS = ("person", "course")
 PERSON_FIELDS = ("username", "email", "first_name", "last_name", "auth")
 COURSE_FIELDS = ("short_name", "full_name", "starts_at", "ends_at", "category")
 
@@ -58,12 +57,13 @@ class UserRules(_Part):
     profile_fields: dict[str, Template] = Field(default_factory=dict)
     on_delete: OnDelete = OnDelete.LEAVE
 
-    @model_validator(mode="after")
-    def _not_removed(self) -> "UserRules":
-        if self.on_delete is OnDelete.REMOVE:
-            msg = "on_delete: an account is never deleted; leave or suspend"
+    @field_validator("on_delete")
+    @classmethod
+    def _not_removed(cls, policy: OnDelete) -> OnDelete:
+        if policy is OnDelete.REMOVE:
+            msg = "an account is never deleted; leave or suspend"
             raise ValueError(msg)
-        return self
+        return policy
 
 
 class CategoryRule(_Part):
@@ -144,8 +144,8 @@ _ELM = SourceRules()
 _ZOHO = SourceRules(
     user=UserRules(
         username=choice("{email|lower|trim}"),
-        first_name=choice("{first_name}", "{display_name}"),
-        last_name=choice("{last_name}", "{display_name}"),
+        first_name=choice("{first_name}", "{display_name|before: }"),
+        last_name=choice("{last_name}", "{display_name|after: }", "{display_name}"),
         auth=choice("manual"),
         on_delete=OnDelete.SUSPEND,
     ),
@@ -212,15 +212,15 @@ class TenantRules(_Part):
     values: dict[str, str] = Field(default_factory=lambda: {"username_prefix": "sis_"})
     sources: dict[str, SourceRules] = Field(default_factory=lambda: dict(BUILT_IN))
 
-    @model_validator(mode="after")
-    def _known_fields(self) -> "TenantRules":
+    @field_validator("authority")
+    @classmethod
+    def _known_fields(cls, authority: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
         fields = {"person": PERSON_FIELDS, "course": COURSE_FIELDS}
         known = set(fields) | {f"{kind}.{name}" for kind in fields for name in fields[kind]}
-        for name in self.authority:
-            if name not in known:
-                msg = f"authority: {name!r} is none of {', '.join(sorted(known))}"
-                raise ValueError(msg)
-        return self
+        if unknown := sorted(set(authority) - known):
+            msg = f"{unknown[0]!r} is none of {', '.join(sorted(known))}"
+            raise ValueError(msg)
+        return authority
 
     def source(self, name: str) -> SourceRules:
         """Return the rules for the source ``name``; of a source that is not named, the plain ones."""

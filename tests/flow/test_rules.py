@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from infra.mapping import parse
 from infra.memory import MemoryHub
 from infra.stage import Output
+from processors import preview
 from processors.parking import standing
 from processors.topology import topology
 from schemas.academics import Program, Section, Term
@@ -31,7 +32,7 @@ from schemas.joins import Tick
 from schemas.moodle import CommandKind, CourseWish, MoodleCommand, UserWish
 from schemas.topics import sites
 from tests.flow.moodle_model import NOW, MoodleModel
-from tests.flow.test_stages import SITES, TARGET, TENANT, TOPICS, World
+from tests.flow.test_stages import NO_RULES, SITES, TARGET, TENANT, TOPICS, World
 
 ANN, CLASS = PersonId("6f1c"), CourseId("naga:ch:7")
 ACTIVE, SUSPENDED, REMOVED = EnrolmentStatus.ACTIVE, EnrolmentStatus.SUSPENDED, EnrolmentStatus.REMOVED
@@ -420,3 +421,32 @@ def test_new_rules_are_followed_at_the_next_tick() -> None:
     assert [wish.username for wish in users(commands)] == ["123"]
     assert statuses(commands) == [SUSPENDED]
     assert hub.feed(tick(NOW + timedelta(minutes=10))) == []
+
+
+def test_what_a_change_of_rules_would_do_is_counted_before() -> None:
+    hub = world()
+    other = person("sis", person_id=PersonId("77"), source_status="FROZEN")
+    hub.feed(person(), other, term(), course(), enrolment("ENROLLED"))
+    new = parse("""
+        [sources.sis.user]
+        auth = "saml2"
+        [sources.sis.people]
+        exclude = { status = ["FROZEN"] }
+        on_leave = "suspend"
+        [sources.sis.courses]
+        exclude = { term_type = ["BA"] }
+        on_leave = "suspend"
+    """)
+    tables = {name: table.entries for name, table in hub.hub.tables.items()}
+    counts = {name: count for name, count in preview.compare(tables, NO_RULES, new).items() if count}
+    assert counts == {
+        preview.COURSES_OUT: 1,
+        preview.ENROLMENTS_SUSPENDED: 1,
+        preview.ACCOUNTS_CHANGED: 1,
+        preview.ACCOUNTS_SUSPENDED: 1,
+    }
+    hub.hub.stages = topology(new, SITES)
+    commands = hub.feed(tick(NOW))
+    assert len(users(commands)) == 2
+    assert statuses(commands) == [SUSPENDED]
+    assert not any(preview.compare(tables, new, new).values())

@@ -1,10 +1,12 @@
 """Where settings come from, what is refused, and what is never shown."""
 
+import json
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from infra.cli.roles import role_names
 from infra.settings import CONFIG_FILE, Settings, reference
 
 
@@ -78,3 +80,17 @@ def test_only_what_is_set_goes_to_the_kafka_clients(monkeypatch: pytest.MonkeyPa
 
 def test_every_setting_is_described() -> None:
     assert [name for name, _, text in reference() if not text] == []
+
+
+def test_a_further_site_has_its_own_address_and_what_differs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOODLE_URL", "https://first.test")
+    monkeypatch.setenv("MOODLE_BATCH_SIZE", "300")
+    site = {"url": "https://north.test", "api_token": "hush-hush", "rate_limit": 100}
+    monkeypatch.setenv("MOODLE_SITES", json.dumps({"north": site}))
+    found = Settings().at_site("north")
+    assert (found.moodle_target, found.moodle_url) == ("north", "https://north.test")
+    assert (found.moodle_rate_limit, found.moodle_batch_size) == (100, 300)
+    assert found.moodle_api_token is not None
+    assert found.moodle_api_token.get_secret_value() == "hush-hush"
+    assert "hush-hush" not in repr(Settings())
+    assert role_names(Settings())[-2:] == ("moodle-sink.north", "moodle-source.north")

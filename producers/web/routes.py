@@ -1,0 +1,57 @@
+"""What a source hands to the application: its routes, each with the right it needs."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final
+
+from aiohttp import web
+
+from schemas.ids import TenantId
+
+TENANT: Final = web.RequestKey("tenant", TenantId)
+"""``request[TENANT]``: the tenant the request is about."""
+KEY: Final = web.RequestKey("key", str)
+"""``request[KEY]``: id of the API key that asks; absent where no key was needed."""
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Scope(StrEnum):
+    """What an API key may be used for."""
+
+    SYNC = "sync"
+    EVENTS = "events"
+    READ = "read"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route, mounted under ``/v1`` and ``/api/v1``.
+
+    The handler finds ``request[TENANT]``; it raises `Problem` for what it refuses.
+
+    Attributes:
+        method: such as ``POST``.
+        path: after the prefix, in aiohttp's notation, such as ``/sync/{kind}``.
+        handler: answers the request.
+        scope: what the key must be allowed; none: no key is needed, or the handler authenticates itself.
+            ``request[TENANT]`` is then what the header says (or the default), unproven.
+        summary: one line for the documentation.
+        tag: heading in the documentation.
+        body: type of the request's body, for the documentation; the handler checks it itself.
+        answer: type of the body of the answer 200.
+        description: more about it, in Markdown.
+        idempotent: it goes through `producers.web.answering`, so takes an ``Idempotency-Key``.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: Scope | None
+    summary: str
+    tag: str
+    body: Any = None
+    answer: Any = None
+    description: str = ""
+    idempotent: bool = False
