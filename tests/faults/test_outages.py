@@ -45,6 +45,7 @@ QUICK = {
     "MOODLE_RATE_LIMIT_MAX_RETRIES": "1",
     "STOP_RETRY_INTERVAL": "1",
     "WATCHDOG_SECONDS": "15",
+    "API_PORT": "0",
     "LOG_FORMAT": "json",
 }
 

@@ -34,7 +34,12 @@ GROWN_UP = 2.0
 """Seconds after which a process may be killed: about what it needs to start, so that some die at that too."""
 COMMAND = (sys.executable, "-m", "infra.cli.main", "run")
 SHARED = ("people", "courses", "completions", "moodle-sink", "elm-sink", "relay", "elm-poll")
-QUICK = {"ELM_POLL_INTERVAL": "1", "MOODLE_CATALOGUE_INTERVAL": "1", "MOODLE_COMPLETION_INTERVAL": "1"}
+QUICK = {
+    "ELM_POLL_INTERVAL": "1",
+    "MOODLE_CATALOGUE_INTERVAL": "1",
+    "MOODLE_COMPLETION_INTERVAL": "1",
+    "API_PORT": "0",
+}
 
 
 @dataclass

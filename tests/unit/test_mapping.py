@@ -198,3 +198,12 @@ def test_the_command_names_the_line_and_the_site_that_are_wrong(
         main(["mapping", "check", write(tmp_path / "m.toml", '[tenants.a]\ntarget = "north"\n')])
     assert ended.value.code == 1
     assert "names the Moodle site north; MOODLE_SITES knows default" in capsys.readouterr().err
+
+
+def test_the_guide_shows_a_file_that_is_right_and_every_filter() -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "mapping.md").read_text("utf-8")
+    shown = guide.partition("```toml\n")[2].partition("```")[0]
+    rules = parse(shown)
+    assert rules.of(ACME).target == "north"
+    assert rules.of(ACME).source("sis").user.auth.render({}) == "saml2"
+    assert [name for name in FILTERS if f"`{name}" not in guide] == []

@@ -48,7 +48,7 @@ ROUTES = [
     ),
     Route("GET", "/runs/{id:[0-9]+}", nothing, Scope.READ, "One run", "runs", description="Told **once**."),
     Route("GET", "/runs", nothing, Scope.READ, "All runs", "runs", answer=list[Answer]),
-    Route("POST", "/hook/{name}", nothing, None, "Signed", "hooks", body=Any),
+    Route("POST", "/hook/{name}", nothing, None, "Signed", "hooks", body=Any, values={"name": ["a", "b"]}),
 ]
 
 
@@ -114,7 +114,8 @@ def test_types_scopes_and_problems_are_told() -> None:
     assert "Told **once**." in run["description"]
     assert run["parameters"][0]["schema"]["pattern"] == "^(?:[0-9]+)$"
     assert "409" not in run["responses"]
-    assert paths["/hook/{name}"]["post"]["security"] == []
+    hook = paths["/hook/{name}"]["post"]
+    assert (hook["security"], hook["parameters"][0]["schema"]["enum"]) == ([], ["a", "b"])
 
 
 async def test_document_and_pages_are_served_without_a_key_and_load_only_from_here() -> None:
