@@ -50,6 +50,13 @@ MOODLE_SECONDS = Histogram(
     ["role", "function"],
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
+API_REQUESTS = Counter("hub_api_requests", "Requests to the HTTP application", ["method", "route", "status"])
+API_SECONDS = Histogram(
+    "hub_api_request_seconds",
+    "Time to answer a request to the HTTP application",
+    ["method", "route"],
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
+)
 
 
 class Status:

@@ -9,8 +9,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infra.cli.endpoints import Endpoints, notes_of
+from infra.cli.parts import database_of, mapping_of, sis_of, zoho_of
+from infra.mapping import Identity, RuleIdentity
 from infra.simulators.seed import courses
 from infra.stopping import pause
+from producers.candidates import Tally
+from producers.sis.pull import SisPull
+from producers.sis.records import SOURCE as SIS
+from producers.zoho.pull import kinds_named
+from producers.zoho.pull import pull as pull_zoho
+from producers.zoho.to_events import SOURCE as ZOHO
+from schemas.ids import TenantId
 
 SEED = 1
 """Seed of the generated feed; the simulator's default."""
@@ -35,6 +44,7 @@ class Site:
     """
 
     def __init__(self, endpoints: Endpoints) -> None:
+        self._settings = endpoints.settings
         notes = notes_of(endpoints.settings.data_dir)
         self.records = int(notes["records"])
         self._courses = int(notes["courses"])
@@ -66,6 +76,22 @@ class Site:
         ]
         await asyncio.to_thread(_ask, f"{self._moodle}/seed", {"courses": missing})
 
+    async def pull(self, stop: asyncio.Event) -> dict[str, Tally]:
+        """Read the SIS and Zoho once, as soon as they answer; return what came, by source."""
+        settings, mapping = self._settings, mapping_of(self._settings)
+
+        def identity_of(tenant: TenantId, source: str = ZOHO) -> Identity:
+            return RuleIdentity(mapping.of(tenant), source)
+
+        for address in (settings.sis_url, settings.zoho_api_url):
+            if not await _listens(address or "", stop):
+                return {}
+        tenant, database = TenantId(settings.default_tenant_id), database_of(settings)
+        async with SisPull(sis_of(settings), database, identity_of(tenant, SIS)) as sis:
+            of_sis = await sis.pull_once()
+        of_zoho = await pull_zoho(zoho_of(settings), database, identity_of, kinds_named(()))
+        return {"SIS": of_sis.counts, "Zoho": of_zoho.counts}
+
     async def finish_courses(self) -> int:
         """Let a share of the active students finish; return how many did who had not before."""
         answer = await asyncio.to_thread(
@@ -79,6 +105,21 @@ class Site:
             state, completions = _ask(f"{self._moodle}/state"), _ask(f"{self._elm}/status")["completions"]
             self._counts = Counts(state["users"], state["enrolments"], completions)
         return self._counts
+
+
+async def _listens(address: str, stop: asyncio.Event) -> bool:
+    """Wait until somebody listens at ``address``; false if ``stop`` came first."""
+    parts = urlsplit(address)
+    while not stop.is_set():
+        try:
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        except OSError:
+            await pause(stop, 0.1)
+        else:
+            writer.close()
+            await writer.wait_closed()
+            return True
+    return False
 
 
 def _ask(url: str, body: Any = None) -> Any:

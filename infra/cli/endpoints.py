@@ -16,6 +16,8 @@ from infra.embedded import services
 from infra.embedded.ports import is_free
 from infra.errors import HubError
 from infra.settings import Settings
+from infra.simulators.sis.app import TOKEN_PATH as SIS_TOKEN_PATH
+from infra.simulators.sis.state import Credentials as SisCredentials
 
 TETHERED = (sys.executable, "-m", "infra.cli.tethered")
 """How a module is run as a child that ends with its supervisor."""
@@ -68,10 +70,12 @@ class Demo:
     Attributes:
         records: number of generated records in ELM's feed.
         courses: number of courses in the feed and in Moodle.
+        students: number of students in the SIS and in Zoho; without any these two are not simulated.
     """
 
     records: int = 0
     courses: int = 20
+    students: int = 0
 
 
 def resolve(settings: Settings, demo: Demo) -> Endpoints:
@@ -107,10 +111,14 @@ def resolve(settings: Settings, demo: Demo) -> Endpoints:
             "ELM_COMPLETION_API_URL": base + "Datamart_ELM_Course_Completion",
             "ELM_COMPLETION_API_TOKEN": str(notes["token"]),
         }
+    if demo.students:
+        simulators += [_sis(notes), _zoho(notes)]
+        env |= _of_sis(notes) | _of_zoho(notes)
     for title, name in (
         ("Moodle", "moodle_url"),
         ("ELM feed", "elm_api_url"),
         ("ELM completions", "elm_completion_api_url"),
+        *((("SIS", "sis_url"), ("Zoho", "zoho_api_url")) if demo.students else ()),
     ):
         set_to = _plain(getattr(settings, name))
         address = env.get(name.upper()) or set_to
@@ -133,7 +141,7 @@ def await_simulator_ports(data: Path) -> None:
         HubError: another program keeps one.
     """
     notes, deadline = notes_of(data), time.monotonic() + _PORT_SECONDS
-    for name in ("moodle_port", "elm_port"):
+    for name in (name for name in notes if name.endswith("_port")):
         while not is_free(int(notes[name])):
             if time.monotonic() > deadline:
                 text = (
@@ -152,9 +160,12 @@ def notes_of(data: Path, demo: Demo | None = None) -> dict[str, str | int]:
     notes: dict[str, str | int] = {
         "moodle_port": free_port(),
         "elm_port": free_port(),
+        "sis_port": free_port(),
+        "zoho_port": free_port(),
         "token": secrets.token_hex(16),
         "records": demo.records if demo else 0,
         "courses": demo.courses if demo else 0,
+        "students": demo.students if demo else 0,
     }
     data.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
@@ -174,6 +185,38 @@ def _elm(settings: Settings, notes: Mapping[str, str | int]) -> Spec:
     argv += ["--records", str(notes["records"]), "--courses", str(notes["courses"])]
     argv += ["--data-file", str(settings.data_dir / "elm-simulator.jsonl")]
     return Spec("elm-simulator", argv)
+
+
+def _sis(notes: Mapping[str, str | int]) -> Spec:
+    argv = [*TETHERED, "infra.simulators.sis", "--port", str(notes["sis_port"])]
+    return Spec("sis-simulator", [*argv, "--students", str(notes["students"])])
+
+
+def _of_sis(notes: Mapping[str, str | int]) -> dict[str, str]:
+    base, known = _local(notes["sis_port"]), SisCredentials()
+    return {
+        "SIS_URL": base,
+        "SIS_TOKEN_URL": base + SIS_TOKEN_PATH,
+        "SIS_CLIENT_ID": known.client_id,
+        "SIS_CLIENT_SECRET": known.client_secret,
+    }
+
+
+def _zoho(notes: Mapping[str, str | int]) -> Spec:
+    argv = [*TETHERED, "infra.simulators.zoho", "--port", str(notes["zoho_port"])]
+    argv += ["--client-secret", str(notes["token"]), "--refresh-token", str(notes["token"])]
+    return Spec("zoho-simulator", [*argv, "--students", str(notes["students"])])
+
+
+def _of_zoho(notes: Mapping[str, str | int]) -> dict[str, str]:
+    base = _local(notes["zoho_port"])
+    return {
+        "ZOHO_ACCOUNTS_URL": base,
+        "ZOHO_API_URL": base,
+        "ZOHO_CLIENT_ID": "simulated-client",
+        "ZOHO_CLIENT_SECRET": str(notes["token"]),
+        "ZOHO_REFRESH_TOKEN": str(notes["token"]),
+    }
 
 
 def _local(port: str | int) -> str:

@@ -189,7 +189,9 @@ def import_(
     remove_absent: Annotated[
         bool, typer.Option("--remove-absent", help="Delete records that a bulk file no longer has.")
     ] = False,
-    timezone: Annotated[str, typer.Option(help="IANA zone in which days of the SIS begin.")] = "UTC",
+    timezone: Annotated[
+        str | None, typer.Option(help="IANA zone in which days of the SIS begin. Default: SIS_TIMEZONE.")
+    ] = None,
     report: Annotated[Path, typer.Option(help="CSV file of the rows that were not taken.")] = Path(REPORT),
 ) -> None:
     """Import CSV files of a SIS: OneRoster 1.1 and 1.2, or any columns with --mapping.
@@ -208,7 +210,7 @@ def import_(
             files,
             database_url=database_url,
             tenant=whose,
-            timezone=timezone,
+            timezone=timezone or settings.sis_timezone,
             identity=RuleIdentity(mapping_of(settings).of(whose), SOURCE),
             mapping=mapping,
             dry_run=dry_run,

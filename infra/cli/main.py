@@ -15,6 +15,7 @@ from infra.cli.config_commands import config
 from infra.cli.import_command import import_
 from infra.cli.keys_commands import keys
 from infra.cli.mapping_commands import mapping, selection
+from infra.cli.pull_commands import pull
 from infra.cli.run_commands import demo, run
 from infra.cli.topics_commands import topics
 from infra.embedded.commands import dev
@@ -22,7 +23,7 @@ from infra.embedded.errors import EmbeddedError
 from infra.errors import HubError, RetryLater
 
 app = typer.Typer(
-    help="Rosterhub: changes in ELM reach Moodle, completions go back, by events on Kafka.",
+    help="Rosterhub: changes in ELM, Zoho and the SIS reach Moodle, completions go back, by events on Kafka.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -34,6 +35,7 @@ app.add_typer(topics, name="topics")
 app.command("import")(import_)
 app.add_typer(config, name="config")
 app.add_typer(keys, name="keys")
+app.add_typer(pull, name="pull")
 app.add_typer(mapping, name="mapping")
 app.add_typer(selection, name="selection")
 

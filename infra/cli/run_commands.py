@@ -84,6 +84,9 @@ def demo(
         int, typer.Option(min=1, help="Generated feed records, when the data folder is new.")
     ] = 2000,
     courses: Annotated[int, typer.Option(min=1, help="Generated courses, when the data folder is new.")] = 20,
+    students: Annotated[
+        int, typer.Option(min=1, help="Students of the SIS and of Zoho, when the data folder is new.")
+    ] = 200,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Run the whole hub on embedded services with generated data, and show what happens."""
@@ -96,7 +99,7 @@ def demo(
     plan = Plan(role_names(settings), quick=True, log_path=log_path)
     with roles_claimed(settings.data_dir, plan.roles, plan.slot):
         with console.status("Starting Kafka, schema registry and PostgreSQL"):
-            endpoints = prepare(settings, Demo(records, courses))
+            endpoints = prepare(settings, Demo(records, courses, students))
         show_endpoints(endpoints, console)
         console.print(f"Logs of all processes: {log_path}")
         if not asyncio.run(_demo(endpoints, plan, console, once, as_json)):
@@ -109,8 +112,12 @@ async def _demo(endpoints: Endpoints, plan: Plan, console: Console, once: bool, 
     async with running(endpoints, plan) as hub:
         site = demonstration.Site(endpoints)
         await site.open_courses(hub.stop)
+        for name, counts in (await site.pull(hub.stop)).items():
+            console.print(
+                f"{name}: {counts.seen:,} records read, {counts.new:,} new, {counts.skipped:,} wait"
+            )
         with _progress(console) as progress:
-            bar = progress.add_task("ELM to Moodle", total=site.records, counters="")
+            bar = progress.add_task("to Moodle", total=site.records, counters="")
             if not await hub.until_idle(lambda look: _show_feed(progress, bar, look, site.counts())):
                 return False
             made, before = await site.finish_courses(), site.counts().completions

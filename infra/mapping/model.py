@@ -166,7 +166,7 @@ _SIS = SourceRules(
     identity=IdentityRules(person=choice("{unique_id}", "{id}"), course=choice("{id}")),
     user=UserRules(
         username=choice("{username_prefix}{student_id|pad:5|lower}", "{username_prefix}t{id|lower}"),
-        email=choice("{school_email}", "{personal_email}", "{email}"),
+        email=choice("{school_email}", "{personal_email}", "{email}", "{id|plain}@no-address.invalid"),
         first_name=choice("{personal_name}", "{first_name}"),
         last_name=choice("{family_name}", "{last_name}"),
         auth=choice("manual"),

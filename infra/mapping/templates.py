@@ -73,7 +73,10 @@ class _Field:
         """Return the field's value, or none where it is missing or comes out empty."""
         found = fields.get(self.name) or ""
         for name, argument in self.filters:
-            found = argument if name == "default" and not found else FILTERS[name][1](found, argument)
+            if found:
+                found = FILTERS[name][1](found, argument)
+            elif name == "default":
+                found = argument
         return found or None
 
 

@@ -33,6 +33,7 @@ FIELDS = {"id": "17", "student_id": "123", "email": "Dara.Sok@Example.TEST", "na
         ("{missing}", None),
         ("a{empty}b", None),
         ("{id|after:@}", None),
+        ("sis_{missing|pad:5}", None),
     ],
 )
 def test_a_template_gives_text_or_nothing(text: str, rendered: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from infra.errors import RetryLater
@@ -155,6 +156,20 @@ async def test_liveness_has_the_shapes_that_clients_know() -> None:
         }
         for path in ("/v1/health", "/api/v1/health"):
             assert await _json(client, path) == {"status": "ok", "message": "API is healthy"}
+
+
+async def test_requests_are_counted_by_the_pattern_of_their_route() -> None:
+    def counted(**labels: str) -> float:
+        return REGISTRY.get_sample_value("hub_api_requests_total", labels) or 0.0
+
+    names = {"method": "POST", "route": "/v1/echo/{name}", "status": "200"}
+    unknown = {"method": "GET", "route": "unknown", "status": "404"}
+    before = counted(**names), counted(**unknown)
+    async with client_of([open_route("/echo/{name}", echo)]) as client:
+        for name in ("ada", "bob"):
+            await client.post(f"/v1/echo/{name}", data=b"[]")
+            await client.get(f"/v1/{name}")
+    assert (counted(**names), counted(**unknown)) == (before[0] + 2, before[1] + 2)
 
 
 async def _json(client: Client, path: str) -> Any:

@@ -89,6 +89,7 @@ _METADATA: Final[dict[str, tuple[str, ...]]] = {
         "cycle",
         "major",
         "combinedGroup",
+        "naturalKey",
     ),
     "users": ("khmerName",),
     "enrollments": ("sourceStatus",),
