@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from infra.codec import Codec
 from infra.errors import RetryLater
+from infra.producing import SAFE
 from infra.scan import Onlooker
 from infra.settings import KafkaConfig
 from infra.telemetry import Status
@@ -36,7 +37,7 @@ def run_clock(
         stop: ends it.
         status: of the process.
     """
-    settings: KafkaConfig = {"enable.idempotence": True, "message.timeout.ms": int(_FLUSH_SECONDS * 1000)}
+    settings: KafkaConfig = {**SAFE, "message.timeout.ms": int(_FLUSH_SECONDS * 1000)}
     producer = Producer(kafka | settings)
     wait = 0.0
     while not stop.wait(wait):

@@ -20,6 +20,7 @@ from infra.codec import Codec, MisfitError
 from infra.db.connect import driver_connection
 from infra.db.locks import wait_for_lock
 from infra.errors import HubError, RetryLater
+from infra.producing import SAFE
 from infra.registry import Registry
 from infra.telemetry import RECORDS_READ, Status
 from producers import outbox
@@ -31,9 +32,7 @@ ROLE: Final = "relay"
 _log = structlog.get_logger()
 
 _PRODUCER: Final[Mapping[str, Any]] = {
-    "enable.idempotence": True,
-    "acks": "all",
-    "partitioner": "murmur2_random",
+    **SAFE,
     "compression.type": "lz4",
     "linger.ms": 5,
     # While Kafka is away messages wait here in order; giving up on some would let later ones pass them.
@@ -146,7 +145,7 @@ class _Publisher:
         self._prefix = settings.prefix
         self._codec = Codec(settings.registry)
         self._fatal: KafkaError | None = None
-        self._producer = Producer({**_PRODUCER, **settings.kafka, "error_cb": self._on_error})
+        self._producer = Producer({**settings.kafka, **_PRODUCER, "error_cb": self._on_error})
 
     def __enter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ import structlog
 from confluent_kafka import KafkaError
 
 from infra.codec import Codec
+from infra.producing import SAFE
 from infra.settings import GroupProtocol, KafkaConfig
 from schemas.topics import DEAD_LETTERS, Topic, changelog
 
@@ -138,9 +139,9 @@ def producer_settings(config: EngineConfig, role: str) -> dict[str, Any]:
     """Return the settings of the transactional producer of ``role``."""
     return {
         **config.kafka,
+        **SAFE,
         "transactional.id": config.member(role),
         "transaction.timeout.ms": config.transaction_timeout_ms,
-        "partitioner": "murmur2_random",
         "compression.type": "lz4",
         "linger.ms": 50,  # a commit does not wait for it
         "retry.backoff.ms": 10,

@@ -1,6 +1,7 @@
 """Fetches pages of OneRoster collections, with an access token that is used until it is refused."""
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -180,6 +181,11 @@ def _json(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass
+    try:
+        # More lenient (half a surrogate pair, invalid UTF-8): one such text shall not spoil the page.
+        return json.loads(body.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError):
         # Mostly an answer that was cut off on the way.
         raise PullError("not_json", passes=True) from None
 

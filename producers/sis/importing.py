@@ -1,7 +1,7 @@
 """The import of CSV files: read in batches that a few processes take, so memory stays flat at any size."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from producers.sis.csv_index import Index
 from producers.sis.csv_mapping import Columns, PlainLayout
 from producers.sis.csv_package import DELTA, CsvFile, PackageError, Row, Rows, rows
 from producers.sis.csv_rows import ROLES, Layout
-from producers.sis.import_worker import Address, Pool, Taken, outcome_of, pool_of, summary, take
+from producers.sis.import_worker import Address, Pool, Taken, batch_of, pool_of, settled, summary, take
 from producers.sis.oneroster import RESOURCES
 from producers.sis.records import ENROLMENT, PERSON, Record, RecordError, Refused
 from producers.sis.rules import Rules
@@ -30,8 +30,10 @@ from producers.sis.to_events import parse, refs
 
 T = TypeVar("T")
 
-BATCH: Final = 2_000
+BATCH: Final = 1_000
 WRITERS: Final = 2
+SMALL: Final = 2_000_000
+"""Bytes up to which an import takes less time than processes need to start."""
 _AHEAD: Final = WRITERS + 1
 """Batches that are being taken or ready for it."""
 _OF_ROLES: Final = ("role", "roles", "student_id", "org_id")
@@ -112,7 +114,7 @@ class Importer:
         remove_absent: bool = False,
     ) -> None:
         self._engine = engine(database_url, pool_size=1)
-        self._address = Address(database_url, rules)
+        self._database_url = database_url
         self._rules = rules
         self._sis = SisIntake(Intake(self._engine), rules)
         self._report = report
@@ -122,7 +124,7 @@ class Importer:
         self._result = Result()
         self._run_id = 0
 
-    def oneroster(self, files: Iterable[CsvFile]) -> Result:
+    def oneroster(self, files: Sequence[CsvFile]) -> Result:
         """Import OneRoster files in the order given; see `producers.sis.csv_package.package`.
 
         Raises:
@@ -138,7 +140,7 @@ class Importer:
                     else:
                         self._import(file, _oneroster_reader(file, index), index, pool)
 
-        return self._in_a_run(work)
+        return self._in_a_run(sum(file.size for file in files), work)
 
     def plain(self, file: CsvFile, columns: Columns) -> Result:
         """Import a file whose columns are told by a mapping.
@@ -152,9 +154,9 @@ class Importer:
             with Index() as index:
                 self._import(file, _plain_reader(columns), index, pool)
 
-        return self._in_a_run(work)
+        return self._in_a_run(file.size, work)
 
-    def _in_a_run(self, work: Callable[[Pool | None], None]) -> Result:
+    def _in_a_run(self, size: int, work: Callable[[Pool | None], None]) -> Result:
         if self._dry_run:
             work(None)
             return self._result
@@ -162,8 +164,11 @@ class Importer:
             self._run_id = runs.begin(self._engine, self._sis.origin)
             try:
                 self._sis.wake_all()
-                with pool_of(WRITERS, self._address) as pool:
-                    work(pool)
+                if size < SMALL:
+                    work(None)
+                else:
+                    with pool_of(WRITERS, Address(self._database_url, self._rules, self._run_id)) as pool:
+                        work(pool)
                 self._succeed()
             except BaseException as error:
                 with suppress(RetryLater):
@@ -213,8 +218,12 @@ class Importer:
 
     def _begin(self, batch: _Batch, pool: Pool | None) -> Future[Taken]:
         if pool is not None:
-            return pool.submit(take, batch.records, batch.received_at, self._run_id)
+            return pool.submit(batch_of(batch.records, batch.received_at))
         done: Future[Taken] = Future()
+        if not self._dry_run:
+            whole = batch_of(batch.records, batch.received_at)
+            done.set_result(settled(take(self._sis, whole, self._run_id)))
+            return done
         done.set_result(summary([_checked(each, batch.received_at, self._rules) for each in batch.records]))
         return done
 
@@ -248,8 +257,8 @@ class Importer:
         return [_with_roles(each, states) for each in records]
 
     def _settle(self, batch: _Batch, done: Future[Taken]) -> None:
-        taken = outcome_of(done)
-        self._result.counts += taken.counts
+        taken = done.result()
+        self._result.counts += taken.tally
         for place, answer in taken.left_out:
             rejected = Rejected(
                 batch.file.name,

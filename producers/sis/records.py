@@ -61,6 +61,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         id: the SIS's own id of it.
         time: UTC time of its version: of its last change where the SIS tells it, else of its receipt.
         deleted: the SIS has it no more.
+        undated: it has no time of its own, and is to be passed over if it is just what is known.
         person: id of the person it is of (enrolments, grades).
         course: id of the course it is of (enrolments, sections, some grades).
         sections: ids of the sections that an enrolment is for.
@@ -72,6 +73,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str
     time: datetime
     deleted: bool = False
+    undated: bool = False
     person: str | None = None
     course: str | None = None
     sections: tuple[str, ...] = ()

@@ -45,12 +45,14 @@ class SisIntake:
 
     Attributes:
         origin: the tenant and source.
+        engine: of the intake.
         rules: how records are read.
     """
 
     def __init__(self, intake: Intake, rules: Rules) -> None:
         self.origin = Origin(rules.tenant, SOURCE)
         self.rules = rules
+        self.engine = intake.engine
         self._intake = intake
         self._kinds = kinds(rules)
 
@@ -68,10 +70,9 @@ class SisIntake:
             RetryLater: the database is away; nothing was stored.
         """
         has_sections = any(record.kind == SECTION for record in records)
-        engine = self._intake.engine
-        with teaching.one_at_a_time(engine, self.origin) if has_sections else nullcontext():
-            extra = teaching.following(engine, self.origin, records, received_at) if has_sections else []
-            count = len(records)
+        count = len(records)
+        with teaching.one_at_a_time(self.engine, self.origin) if has_sections else nullcontext():
+            extra = teaching.following(self.engine, self.origin, records, received_at) if has_sections else []
 
             def with_own(connection: Connection, answers: Sequence[Answer]) -> None:
                 also(connection, answers[:count])

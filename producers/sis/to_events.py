@@ -55,6 +55,7 @@ _OWN: Final[Mapping[str, frozenset[str]]] = {
     ENROLMENT: frozenset({"status", "begin_date", "end_date"}),
     GRADE: frozenset({"value", "score", "graded_on"}),
 }
+_OLDEST: Final = Version(datetime(1, 1, 2, tzinfo=UTC), 0)
 _IDS: Final = {ENROLMENT: ("person_id", "course_id"), SECTION: ("course_id",), GRADE: ("person_id",)}
 """What the event of a kind cannot do without."""
 _LINKS: Final = frozenset({"person_id", "course_id", "sections", "teachers", DELETED})
@@ -102,9 +103,9 @@ def refs(raw: object) -> Sequence[Ref]:
     if isinstance(record, Refused):
         return ()
     found = _needed(record)
-    if record.deleted:
+    if record.deleted or record.undated:
         found.append(Ref(record.kind, record.id))
-    elif record.kind == COURSE:
+    if record.kind == COURSE and not record.deleted:
         lenders = ((kind, record.fields.get(field)) for kind, field in _LENDERS.items())
         found += [Ref(kind, name) for kind, name in lenders if name]
     return found
@@ -139,6 +140,8 @@ def parse(raw: object, known: Known, recorded_at: datetime, rules: Rules) -> Can
     except InvalidOperation:
         return Invalid(record.kind, record.id, msgspec.to_builtins(record), "score", "is not a number")
     events = (event,) if event is not None else ()
+    if record.undated and known.get(Ref(record.kind, record.id)) == content:
+        version = _OLDEST  # nothing new, so it need not count as newer
     return Valid((SourceRecord(record.kind, record.id, version, content, events),))
 
 

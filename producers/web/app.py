@@ -11,6 +11,7 @@ from producers.web import health, pages
 from producers.web.auth import Guard
 from producers.web.background import Background, repeating
 from producers.web.locks import LOCKS, Locks
+from producers.web.metrics import measured
 from producers.web.openapi import document
 from producers.web.problems import problems
 from producers.web.routes import Route
@@ -35,7 +36,7 @@ def build_app(
         background: what the sources do beside requests; see `producers.web.background.repeating`.
     """
     settings = services.settings
-    app = web.Application(middlewares=[problems], client_max_size=settings.max_body_bytes)
+    app = web.Application(middlewares=[measured, problems], client_max_size=settings.max_body_bytes)
     app[SERVICES] = services
     app[LOCKS] = Locks()
     app[INTAKE] = services.batcher()

@@ -29,13 +29,13 @@ _TENANT: Final = {
     "name": "X-Tenant-ID",
     "in": "header",
     "description": "Tenant the request is about; needed if the key speaks for several.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 100},
+    "schema": {"type": "string", "maxLength": 100},
 }
 _IDEMPOTENCY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The answer is kept, and given again to the same request with the same key.",
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+    "schema": {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "maxLength": 255},
 }
 
 
@@ -76,7 +76,7 @@ def _operation(
         "summary": route.summary,
         "tags": [route.tag],
         "security": _SECURITY if route.scope else [],
-        "parameters": [*_variables(route.path), *_headers(route)],
+        "parameters": [*_variables(route), *_headers(route)],
         "responses": {
             "200": {"description": "Done", "content": {_JSON: {"schema": answer}}},
             **{str(status.value): _problem(status, problem) for status in _statuses(route)},
@@ -108,14 +108,18 @@ def _plain(path: str) -> str:
     return _VARIABLE.sub(r"{\1}", path)
 
 
-def _variables(path: str) -> Iterator[dict[str, Any]]:
-    for name, pattern in _VARIABLE.findall(path):
+def _variables(route: Route) -> Iterator[dict[str, Any]]:
+    for name, pattern in _VARIABLE.findall(route.path):
         schema: dict[str, Any] = {"type": "string"}
-        if pattern and _WORDS.fullmatch(pattern):
-            schema["enum"] = pattern.split("|")
+        if values := route.values.get(name) or _alternatives(pattern):
+            schema["enum"] = list(values)
         elif pattern:
             schema["pattern"] = f"^(?:{pattern})$"
         yield {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _alternatives(pattern: str) -> Sequence[str]:
+    return pattern.split("|") if _WORDS.fullmatch(pattern) else ()
 
 
 def _headers(route: Route) -> list[dict[str, Any]]:
@@ -124,10 +128,8 @@ def _headers(route: Route) -> list[dict[str, Any]]:
 
 def _statuses(route: Route) -> Iterator[HTTPStatus]:
     yield HTTPStatus.BAD_REQUEST
-    if route.scope:
-        yield from (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
-    else:
-        yield HTTPStatus.UNAUTHORIZED
+    # Without a scope, the handler finds out itself who asks.
+    yield from (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
     yield HTTPStatus.NOT_FOUND
     if route.idempotent:
         yield HTTPStatus.CONFLICT

@@ -105,14 +105,14 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except Problem as problem:
         return problem.response()
     except RetryLater as error:
-        _log.warning("request_not_taken", path=_route(request), reason=str(error))
+        _log.warning("request_not_taken", path=route_of(request), reason=str(error))
         return unavailable(str(error), error.retry_after).response()
     except web.HTTPException as error:
         return _of_aiohttp(error)
     except Exception as error:  # noqa: BLE001 - the outermost boundary: the client gets an answer, we the place
         # Texts of foreign errors may hold values of records: only their kind and place are told.
         places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
-        _log.error("request_failed", path=_route(request), fault=type(error).__name__, places=places)
+        _log.error("request_failed", path=route_of(request), fault=type(error).__name__, places=places)
         return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request failed; it is logged.").response()
 
 
@@ -129,7 +129,7 @@ _DETAILS: Final[Mapping[int, str]] = {
 }
 
 
-def _route(request: web.Request) -> str:
+def route_of(request: web.Request) -> str:
     """Return the pattern of the route: the address itself may hold anything."""
     resource = request.match_info.route.resource
     return resource.canonical if resource is not None else "unknown"

@@ -1,7 +1,7 @@
 """What a source hands to the application: its routes, each with the right it needs."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class Route:
         answer: type of the body of the answer 200.
         description: more about it, in Markdown.
         idempotent: it goes through `producers.web.answering`, so takes an ``Idempotency-Key``.
+        values: what variables of the path may be, for the documentation; the handler checks it itself.
     """
 
     method: str
@@ -55,3 +56,4 @@ class Route:
     answer: Any = None
     description: str = ""
     idempotent: bool = False
+    values: Mapping[str, Sequence[str]] = field(default_factory=dict)

@@ -168,7 +168,7 @@ def _deleted(kind: Kind, rules: ZohoRules, raw: Deleted, known: Known, received_
     last = known.get(Ref(kind.kept_as, raw.record_id), {})
     content = {**last, "id": raw.record_id, DELETED: True}
     change = Change(rules, raw.record_id, Operation.DELETE, Version(raw.time or received_at, 0), received_at)
-    if len(last) > 2:
+    if last.keys() - {"id", DELETED}:
         parts = _parts(kind, {**content, "payment_schedule": []}, known, change)
         return Valid((*parts, _record(kind.kept_as, content, change)))
     return Valid((SourceRecord(kind.kept_as, raw.record_id, change.version, content, ()),))

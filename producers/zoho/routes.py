@@ -104,6 +104,7 @@ def _sync_route(source: ZohoSource) -> Route:
         description=f"Kinds: {_listed(_SYNCED)}. Records that need another one first are answered SKIPPED and"
         " taken by themselves when that comes.",
         idempotent=True,
+        values={"kind": tuple(_SYNCED)},
     )
 
 
@@ -119,6 +120,7 @@ def _event_route(hooks: "_Webhooks") -> Route:
         answer=models.WebhookAnswer,
         description=f"Kinds: {_listed(records.SINGULARS)}. The header `{signature.HEADER}` holds the"
         " HMAC-SHA256 of the body in hexadecimal digits.",
+        values={"kind": tuple(records.SINGULARS)},
     )
 
 
@@ -134,6 +136,7 @@ def _dashboard_route(hooks: "_Webhooks") -> Route:
         answer=models.StudentDashboardAnswer,
         description=f"Names: {_listed(DASHBOARD)}. It needs a key with the scope `events`, or"
         f" `{signature.HEADER}`.",
+        values={"name": tuple(DASHBOARD)},
     )
 
 

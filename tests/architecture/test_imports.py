@@ -2,9 +2,14 @@
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
+from infra.engine.config import producer_settings
+from infra.producing import SAFE
+from tests.integration.engine_support import engine_config
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = {"schemas", "infra", "producers", "processors", "connectors"}
@@ -72,3 +77,22 @@ def test_the_rule_tells_right_from_wrong(module: str, name: str, wrong: bool) ->
 
 def test_no_module_shadows_a_well_known_name() -> None:
     assert [str(path) for _, path in modules() if path.name in {"logging.py", "http.py", "types.py"}] == []
+
+
+def test_every_producer_is_set_to_lose_nothing() -> None:
+    producing = {
+        module: set(found)
+        for module, path in modules()
+        if "confluent_kafka.Producer" in (found := list(imported(path)))
+    }
+    # The engine's transactions get theirs from the settings of the engine.
+    engine = producing.pop("infra.engine.transactions")
+    assert "infra.engine.config.producer_settings" in engine
+    assert {module for module, names in producing.items() if "infra.producing.SAFE" not in names} == set()
+
+
+def test_settings_cannot_undo_what_producers_are_set_to(tmp_path: Path) -> None:
+    kafka = {"bootstrap.servers": "k:1", "max.in.flight.requests.per.connection": 5, "acks": "1"}
+    config = engine_config("k:1", "http://r", "", tmp_path)
+    settings = producer_settings(replace(config, kafka=kafka), "stage")
+    assert settings.items() >= SAFE.items()

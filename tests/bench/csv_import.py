@@ -1,6 +1,6 @@
 """Rows per second and memory of `hub import`, on embedded PostgreSQL with fsync on, in a process of its own.
 
-Run by itself: `python -m tests.bench.csv_import`. BENCH_ROWS sets the number of people (50,000); each has
+Run by itself: `python -m tests.bench.csv_import`. BENCH_ROWS sets the number of people (100,000); each has
 two enrolments.
 """
 
@@ -9,15 +9,17 @@ from __future__ import annotations
 import csv
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+import psutil
 import psycopg
 from rich.console import Console
 
@@ -62,7 +64,7 @@ _ENROLLMENTS: Final = [
 
 def main() -> list[Row]:
     """Measure and return the figures."""
-    people = int(os.environ.get("BENCH_ROWS", "50000"))
+    people = int(os.environ.get("BENCH_ROWS", "100000"))
     with embedded_services() as services, tempfile.TemporaryDirectory() as name:
         database, folder = services.address("postgres"), Path(name)
         with psycopg.connect(database) as connection:
@@ -74,7 +76,7 @@ def main() -> list[Row]:
     return [
         Row(f"{title}, new", rows / first["seconds"], "rows/s", ">= 15000"),
         Row(f"{title}, unchanged", rows / again["seconds"], "rows/s", ">= 15000"),
-        Row(f"{title}, peak memory", first["peak_mb"], "MB", "<= 300"),
+        Row(f"{title}, peak memory of all its processes", first["peak_mb"], "MB", "<= 300"),
     ]
 
 
@@ -118,6 +120,9 @@ def _worker(folder: Path, database: str) -> None:
     """Import, and print what it took."""
     files = ("orgs", "academicSessions", "courses", "classes", "users", "enrollments")
     rows = sum(sum(1 for _ in (folder / f"{name}.csv").open()) - 1 for name in files)
+    stop, peak = threading.Event(), [0.0]
+    sampler = threading.Thread(target=_sample, args=(stop, peak))
+    sampler.start()
     started = time.perf_counter()
     status = import_files(
         [folder],
@@ -133,8 +138,20 @@ def _worker(folder: Path, database: str) -> None:
     )
     seconds = time.perf_counter() - started
     assert status == 0, (folder / "rejected").read_text()[:2_000]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
-    print(json.dumps({"rows": rows, "seconds": seconds, "peak_mb": peak}))
+    stop.set()
+    sampler.join()
+    print(json.dumps({"rows": rows, "seconds": seconds, "peak_mb": peak[0]}))
+
+
+def _sample(stop: threading.Event, peak: list[float]) -> None:
+    """Keep the most memory that this process and its children held together, in MB."""
+    own = psutil.Process()
+    while not stop.wait(0.2):
+        total = 0
+        for process in [own, *own.children()]:
+            with suppress(psutil.NoSuchProcess):
+                total += process.memory_info().rss
+        peak[0] = max(peak[0], total / 1_048_576)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from infra.codec import Codec
 from infra.engine import EngineConfig, run_stage
 from infra.mapping import parse
 from infra.partitioning import partition_of
+from infra.producing import SAFE
 from infra.registry import Registry
 from infra.scan import Onlooker
 from infra.telemetry import Status
@@ -122,7 +123,7 @@ def _send(settings: dict[str, Any], records: Iterable[tuple[Topic, Record]]) -> 
     producer = Producer(
         {
             "bootstrap.servers": settings["kafka"],
-            "partitioner": "murmur2_random",
+            **SAFE,
             "linger.ms": 20,
             "compression.type": "lz4",
         }

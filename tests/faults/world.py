@@ -33,6 +33,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from infra.codec import Codec, schema_text
 from infra.engine.store import Store
 from infra.engine.watchdog import HUNG_EXIT_CODE
+from infra.producing import SAFE
 from infra.registry import Registry
 from schemas.topics import DEAD_LETTERS, Record, Topic, changelog
 from tests.faults import counting
@@ -67,8 +68,7 @@ class World:
         self.producer = Producer(
             {
                 "bootstrap.servers": self.kafka,
-                "partitioner": "murmur2_random",
-                "enable.idempotence": True,
+                **SAFE,
                 "linger.ms": 5,
             }
         )

@@ -104,6 +104,17 @@ def test_a_parked_record_does_not_override_a_newer_one(source: ZohoSource, fresh
     assert [event["source_status"] for event in events(fresh_database, "hub.enrolments")] == ["New"]
 
 
+def test_an_older_usable_push_leaves_the_newer_parked_record(source: ZohoSource, fresh_database: str) -> None:
+    source.take(TENANT, received("students", student()))
+    source.take(TENANT, received("classes", lesson()))
+    source.take(TENANT, received("enrollments", enrolment(what="c2"), minute=2))
+    assert outcome(source.take(TENANT, received("enrollments", enrolment(), minute=1))) == [(NEW, None)]
+    assert parked(fresh_database) == [("enrolment", "e1", "course", "c2")]
+    source.take(TENANT, received("classes", lesson("c2")))
+    told = [(event["operation"], event["course_id"]) for event in events(fresh_database, "hub.enrolments")]
+    assert told == [("UPSERT", "c1"), ("UPSERT", "c2"), ("DELETE", "c1")]
+
+
 def test_an_invalid_push_leaves_the_parked_record(source: ZohoSource, fresh_database: str) -> None:
     source.take(TENANT, received("enrollments", enrolment()))
     bad = source.take(TENANT, received("enrollments", enrolment(Start_Date="soon"), minute=1))

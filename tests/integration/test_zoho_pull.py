@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
 
 from infra.db.migrate import migrate
@@ -17,6 +18,7 @@ from infra.simulators.zoho.seed import ZohoPlan, records
 from infra.simulators.zoho.state import ZohoState
 from producers.candidates import Tally
 from producers.runs import RunState, RunSummary
+from producers.zoho.client import ZohoClient
 from producers.zoho.pull import BusyError, kinds_named, pull
 from producers.zoho.records import CLASSES, STUDENTS
 from producers.zoho.settings import ZohoSettings
@@ -104,13 +106,33 @@ async def test_trouble_of_the_crm_is_waited_out(crm: ZohoServer, database: str) 
     assert counts(database)["person"] == PLAN.students
 
 
-async def test_one_new_token_serves_many_refused_requests(crm: ZohoServer, database: str) -> None:
-    await run(crm, database)
-    before = crm.state.calls["token"]
-    # All tokens end in the middle, when several registrations are fetched at the same time.
-    crm.state.faults.add(Fault(kind="expired", count=1))
-    await run(crm, database, "registrations", full=True)
-    assert crm.state.calls["token"] - before == 2
+async def test_one_new_token_serves_many_refused_requests(crm: ZohoServer) -> None:
+    ids = [record["id"] for record in crm.state.listed("BTEC_Students", None)]
+    async with ZohoClient(crm_settings(crm)) as client:
+        await client.record("BTEC_Students", ids[0])
+        crm.state.expire()
+        found = await asyncio.gather(*(client.record("BTEC_Students", each) for each in ids))
+    assert [record and record["id"] for record in found] == ids
+    assert crm.state.calls["token"] == 2
+
+
+async def test_a_record_that_cannot_be_stored_keeps_the_cursor(crm: ZohoServer, database: str) -> None:
+    refuse = """
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN RAISE EXCEPTION 'refused' USING ERRCODE = 'data_exception'; END $$;
+        CREATE TRIGGER refuse BEFORE INSERT ON source_records FOR EACH ROW
+        WHEN (NEW.record_id = 'bad') EXECUTE FUNCTION refuse();
+    """
+    crm.state.put("BTEC_Students", student("bad"))
+    with psycopg.connect(database) as connection:
+        connection.execute(refuse)
+    summary = await run(crm, database, "students")
+    assert (summary.counts.errors, summary.counts.new) == (1, PLAN.students)
+    assert rows(database, "SELECT count(*) FROM source_cursors") == [(0,)]
+    with psycopg.connect(database) as connection:
+        connection.execute("DROP TRIGGER refuse ON source_records")
+    assert (await run(crm, database, "students")).counts.new == 1
+    assert rows(database, "SELECT count(*) FROM source_cursors") == [(1,)]
 
 
 async def test_a_pull_that_fails_is_told_and_the_next_goes_on(crm: ZohoServer, database: str) -> None:
