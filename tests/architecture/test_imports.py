@@ -9,6 +9,7 @@ import pytest
 
 from infra.engine.config import producer_settings
 from infra.producing import SAFE
+from infra.settings import KafkaConfig
 from tests.integration.engine_support import engine_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,7 +93,7 @@ def test_every_producer_is_set_to_lose_nothing() -> None:
 
 
 def test_settings_cannot_undo_what_producers_are_set_to(tmp_path: Path) -> None:
-    kafka = {"bootstrap.servers": "k:1", "max.in.flight.requests.per.connection": 5, "acks": "1"}
+    kafka: KafkaConfig = {"bootstrap.servers": "k:1", "max.in.flight.requests.per.connection": 5, "acks": "1"}
     config = engine_config("k:1", "http://r", "", tmp_path)
     settings = producer_settings(replace(config, kafka=kafka), "stage")
     assert settings.items() >= SAFE.items()

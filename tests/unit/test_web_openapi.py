@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
-import pytest
 from aiohttp import web
 
-from producers.web import pages
 from producers.web.openapi import document
 from producers.web.routes import Route, Scope
 from producers.web.settings import WebSettings
@@ -135,7 +133,6 @@ async def test_document_and_pages_are_served_without_a_key_and_load_only_from_he
                 assert asset.startswith("docs/assets/")
 
 
-@pytest.mark.skipif(pages.assets() is None, reason="the package with the assets is not installed")
 async def test_every_asset_of_the_pages_is_there() -> None:
     async with client_of([]) as client:
         for path in ("/docs", "/redoc"):
