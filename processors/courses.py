@@ -259,7 +259,8 @@ class CourseStage:
     def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
         """Do what is due: put ended courses away, send changes kept for the day, follow new rules."""
         outputs: list[Output] = []
-        for tenant, course_id in timers.due(tick.at, table):
+        for tenant, subject in timers.due(tick.at, table):
+            course_id = CourseId(subject)
             at = catalogue_key(tenant, course_id)
             entry = table.get(at, CatalogueEntry)
             if entry is None:

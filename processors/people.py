@@ -14,8 +14,11 @@ import msgspec
 from infra.mapping import Mapping
 from infra.stage import Output, Table
 from processors.accounts import AccountEntry, PersonEntry, profile_of, wanted
+from processors.debts import DebtEntry, PaymentEntry, debt_key, judge, payment_key, payment_of
 from processors.renewal import are_new
 from processors.statuses import status_of
+from processors.timers import due
+from schemas.academics import Payment
 from schemas.events import AccountPolicy, Enrolment, EnrolmentByCourse, EnrolmentStatus, Person, Role
 from schemas.ids import (
     CommandId,
@@ -76,6 +79,11 @@ def waits(account: AccountEntry | None, enrolment: EnrolmentEntry) -> bool:
     return not (account and account.missing and enrolment.status is not EnrolmentStatus.ACTIVE)
 
 
+def may_be_held(enrolment: EnrolmentEntry) -> bool:
+    """Whether a payment that is overdue suspends ``enrolment``."""
+    return enrolment.status is EnrolmentStatus.ACTIVE and enrolment.role is Role.STUDENT
+
+
 @dataclass(frozen=True, slots=True)
 class PeopleStage:
     """The handlers, bound to the rules and to the topics of each Moodle site."""
@@ -112,7 +120,7 @@ class PeopleStage:
             return ()
         table.put(at, entry)
         if entry.sent_with is not None:
-            return [self._send(event.tenant, event.person_id, event.course_id, entry)]
+            return [self._send(event.tenant, event.person_id, event.course_id, entry, table)]
         person = table.get(person_key(event.tenant, event.person_id), PersonEntry)
         return self._ask(event.tenant, event.person_id, person or PersonEntry(), event.recorded_at, table)
 
@@ -132,13 +140,44 @@ class PeopleStage:
         return self._send_waiting(result.tenant, result.person_id, account.usable, table, is_new)
 
     def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
-        """Bring all accounts in line with the rules, if these are new."""
+        """Suspend those whose payments are overdue; bring all in line with the rules, if these are new."""
         outputs: list[Output] = []
         if are_new(self.mapping.digest, table):
             for at, entry in table.scan(key("person", ""), PersonEntry):
                 _, tenant, person = split(at)
                 outputs += self._ask(TenantId(tenant), PersonId(person), entry, tick.at, table)
+            owing = {tuple(split(at)[1:3]) for at, _ in table.scan(key("payment", ""), PaymentEntry)}
+            for tenant, person in sorted(owing):
+                outputs += self._hold_or_release(TenantId(tenant), PersonId(person), tick.at, table)
+        for tenant_id, person in due(tick.at, table):
+            outputs += self._hold_or_release(tenant_id, PersonId(person), tick.at, table)
         return outputs
+
+    def on_payment(self, event: Payment, table: Table) -> Iterable[Output]:
+        """Keep the payment; if by it the person comes into debt or out of it, send the enrolments on anew."""
+        at = payment_key(event.tenant, event.person_id, event.payment_id)
+        known = table.get(at, PaymentEntry)
+        if known and event.version < known.version:
+            return ()
+        table.put(at, payment_of(event))
+        return self._hold_or_release(event.tenant, event.person_id, event.recorded_at, table)
+
+    def _hold_or_release(
+        self, tenant: TenantId, person: PersonId, now: datetime, table: Table
+    ) -> list[Output]:
+        if not judge(tenant, person, self.mapping.of(tenant), now, table):
+            return []
+        return [
+            self._send(tenant, person, CourseId(split(at)[-1]), enrolment, table)
+            for at, enrolment in table.scan(enrolment_key(tenant, person, ""), EnrolmentEntry)
+            if enrolment.sent_with is not None and may_be_held(enrolment)
+        ]
+
+    def _is_overdue(self, tenant: TenantId, person: PersonId, table: Table) -> bool:
+        if not self.mapping.of(tenant).suspends_debtors:
+            return False  # spares a look into the table for each enrolment
+        debt = table.get(debt_key(tenant, person), DebtEntry)
+        return debt is not None and debt.is_overdue
 
     def _ask(
         self, tenant: TenantId, person: PersonId, entry: PersonEntry, now: datetime, table: Table
@@ -181,7 +220,7 @@ class PeopleStage:
             if enrolment.sent_with != account:
                 sent = msgspec.structs.replace(enrolment, sent_with=account)
                 table.put(at, sent)
-                outputs.append(self._send(tenant, person, CourseId(split(at)[-1]), sent, is_new))
+                outputs.append(self._send(tenant, person, CourseId(split(at)[-1]), sent, table, is_new))
         return outputs
 
     def _send(
@@ -190,10 +229,12 @@ class PeopleStage:
         person: PersonId,
         course: CourseId,
         enrolment: EnrolmentEntry,
+        table: Table,
         is_new: bool = False,
     ) -> Output:
         if enrolment.sent_with is None:
             raise ValueError("an enrolment goes on with an account only")
+        is_held = may_be_held(enrolment) and self._is_overdue(tenant, person, table)
         event = EnrolmentByCourse(
             tenant=tenant,
             enrolment_id=enrolment.enrolment_id,
@@ -201,7 +242,7 @@ class PeopleStage:
             course_id=course,
             moodle_user_id=enrolment.sent_with,
             account_is_new=is_new,
-            status=enrolment.status,
+            status=EnrolmentStatus.SUSPENDED if is_held else enrolment.status,
             role=enrolment.role,
             source_system=enrolment.source_system,
             version_time=enrolment.version.time,

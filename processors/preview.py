@@ -2,9 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 
 from infra.mapping import Mapping as Rules
-from processors import accounts, catalogue, courses, people
+from processors import accounts, catalogue, courses, debts, people
 from processors.parking import Entries, entries_of
 from schemas.events import EnrolmentStatus
 from schemas.ids import CourseId, PersonId, TenantId
@@ -33,17 +34,19 @@ COUNTS = (
 )
 
 
-def compare(tables: Mapping[str, Entries], old: Rules, new: Rules) -> dict[str, int]:
+def compare(tables: Mapping[str, Entries], old: Rules, new: Rules, now: datetime) -> dict[str, int]:
     """Return how many courses, enrolments and accounts would change, by what would happen to them.
 
     Args:
         tables: the table of each stage by the stage's name.
         old: the rules in force.
         new: the rules to be judged.
+        now: time by which payments are overdue.
     """
     none: Entries = {}
     found = Counter(_courses(tables.get("courses", none), old, new))
     found.update(_accounts(tables.get("people", none), old, new))
+    found.update(_debtors(tables.get("people", none), old, new, now))
     return {name: found[name] for name in COUNTS}
 
 
@@ -101,6 +104,22 @@ def _accounts(entries: Entries, old: Rules, new: Rules) -> Iterable[str]:
             yield ACCOUNTS_SUSPENDED if after.suspended else ACCOUNTS_RESUMED
         else:
             yield ACCOUNTS_CHANGED
+
+
+def _debtors(entries: Entries, old: Rules, new: Rules, now: datetime) -> Iterable[str]:
+    payments: dict[tuple[str, str], list[debts.PaymentEntry]] = {}
+    for (tenant, person, _), payment in entries_of(entries, "payment", debts.PaymentEntry):
+        payments.setdefault((tenant, person), []).append(payment)
+    held = Counter(
+        (tenant, person)
+        for (tenant, person, _), one in entries_of(entries, "enrolment", people.EnrolmentEntry)
+        if people.may_be_held(one)
+    )
+    for (tenant, person), owed in payments.items():
+        moments = (debts.earliest(owed, rules.of(TenantId(tenant))) for rules in (old, new))
+        before, after = (moment is not None and moment <= now for moment in moments)
+        if before != after:
+            yield from [ENROLMENTS_SUSPENDED if after else ENROLMENTS_RESUMED] * held[tenant, person]
 
 
 def _statuses(entries: Entries) -> dict[tuple[str, str], set[EnrolmentStatus]]:

@@ -1,4 +1,4 @@
-"""Timers of courses in the table: what shall be looked at again, and when. Pure; ticks tell the time."""
+"""Timers of courses or people in the table: who is looked at again, and when. Pure; ticks tell the time."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from infra.stage import Table
-from schemas.ids import CourseId, TenantId, key, split
+from schemas.ids import TenantId, key, split
 
 _KIND = "timer"
 DAILY_HOUR = 2
@@ -24,10 +24,14 @@ def next_day(now: datetime) -> datetime:
 
 
 def set_timer(
-    tenant: TenantId, course: CourseId, old: str | None, at: datetime | None, table: Table
+    tenant: TenantId, subject: str, old: str | None, at: datetime | None, table: Table
 ) -> str | None:
-    """Set the course's timer to ``at``, or take it away; return its key, to be given as ``old`` next time."""
-    new = None if at is None else key(_KIND, _moment(at), tenant, course)
+    """Set the timer of ``subject``, a course or person, to ``at``, or take it away.
+
+    Returns:
+        The timer's key, to be given as ``old`` next time.
+    """
+    new = None if at is None else key(_KIND, _moment(at), tenant, subject)
     if new == old:
         return old
     if old is not None:
@@ -37,14 +41,14 @@ def set_timer(
     return new
 
 
-def due(now: datetime, table: Table) -> Iterator[tuple[TenantId, CourseId]]:
-    """Yield the courses whose timers have run down, and take these away."""
+def due(now: datetime, table: Table) -> Iterator[tuple[TenantId, str]]:
+    """Yield whose timers have run down, by tenant, and take these away."""
     for stored, _ in table.scan(key(_KIND, ""), TimerEntry):
-        _, moment, tenant, course = split(stored)
+        _, moment, tenant, subject = split(stored)
         if moment > _moment(now):
             return
         table.delete(stored)
-        yield TenantId(tenant), CourseId(course)
+        yield TenantId(tenant), subject
 
 
 def _moment(at: datetime) -> str:

@@ -21,6 +21,7 @@ def topology(mapping: Mapping, sites: Sites) -> tuple[Stage, ...]:
             handlers={
                 topics.people: people.on_person,
                 topics.enrolments: people.on_enrolment,
+                topics.payments: people.on_payment,
                 topics.ticks: people.on_tick,
                 **{site.results: people.on_result for site in per_site},
             },

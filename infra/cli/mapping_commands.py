@@ -109,7 +109,7 @@ def preview_selection(
     old, new = mapping_of(settings), mapping_of(_with(file))
     endpoints = resolve(settings, Demo())
     try:
-        counts = compare(tables(endpoints.settings), old, new)
+        counts = compare(tables(endpoints.settings), old, new, datetime.now(UTC))
     finally:
         release(endpoints)
     if as_json:

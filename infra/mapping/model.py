@@ -119,6 +119,19 @@ class EnrolmentRules(_Part):
         return {text.lower(): status for texts, status in lists for text in texts}
 
 
+class OverdueRules(_Part):
+    """Payments owed for too long: who has one is suspended wherever they are an active student."""
+
+    after_days: int = Field(default=0, ge=0)
+    """Days of grace after the day on which it is due."""
+    settled: tuple[str, ...] = ("Paid", "Completed", "Waived", "Cancelled", "Refunded")
+    """Statuses in which nothing is owed, without regard to case."""
+
+    def settles(self, status: str) -> bool:
+        """Tell whether nothing is owed of a payment in ``status``."""
+        return status.strip().lower() in {one.lower() for one in self.settled}
+
+
 class SelectionRules(_Part):
     """Which records of a source take part: by attribute, the values let in and those kept out."""
 
@@ -134,6 +147,8 @@ class SourceRules(_Part):
     user: UserRules = UserRules()
     course: CourseRules = CourseRules()
     enrolment: EnrolmentRules = EnrolmentRules()
+    overdue: OverdueRules | None = None
+    """What a payment that is overdue does; none: nothing."""
     people: SelectionRules = SelectionRules()
     """Which people take part."""
     courses: SelectionRules = SelectionRules()
@@ -225,6 +240,11 @@ class TenantRules(_Part):
     def source(self, name: str) -> SourceRules:
         """Return the rules for the source ``name``; of a source that is not named, the plain ones."""
         return self.sources.get(name) or _ELM
+
+    @cached_property
+    def suspends_debtors(self) -> bool:
+        """Whether a payment of any source may suspend enrolments."""
+        return any(rules.overdue is not None for rules in self.sources.values())
 
     def order(self, kind: str, field: str, sources: list[str]) -> list[str]:
         """Return ``sources`` with the one that is the authority for the field first; the rest by name."""

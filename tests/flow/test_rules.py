@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -15,14 +16,16 @@ from infra.stage import Output
 from processors import preview
 from processors.parking import standing
 from processors.topology import topology
-from schemas.academics import Program, Section, Term
+from schemas.academics import Payment, Program, Section, Term
 from schemas.events import AccountPolicy, Course, Enrolment, EnrolmentStatus, Operation, Person, Role
 from schemas.ids import (
     CourseId,
     EnrolmentId,
     MoodleCourseId,
+    PaymentId,
     PersonId,
     ProgramId,
+    RegistrationId,
     SectionId,
     Target,
     TenantId,
@@ -438,7 +441,7 @@ def test_what_a_change_of_rules_would_do_is_counted_before() -> None:
         on_leave = "suspend"
     """)
     tables = {name: table.entries for name, table in hub.hub.tables.items()}
-    counts = {name: count for name, count in preview.compare(tables, NO_RULES, new).items() if count}
+    counts = {name: count for name, count in preview.compare(tables, NO_RULES, new, NOW).items() if count}
     assert counts == {
         preview.COURSES_OUT: 1,
         preview.ENROLMENTS_SUSPENDED: 1,
@@ -449,4 +452,79 @@ def test_what_a_change_of_rules_would_do_is_counted_before() -> None:
     commands = hub.feed(tick(NOW))
     assert len(users(commands)) == 2
     assert statuses(commands) == [SUSPENDED]
-    assert not any(preview.compare(tables, new, new).values())
+    assert not any(preview.compare(tables, new, new, NOW).values())
+
+
+OVERDUE = "[sources.zoho.overdue]\nafter_days = 7"
+DUE = date(2026, 11, 2)
+LATE = datetime(2026, 11, 10, tzinfo=UTC)
+"""The first moment at which what was due then is overdue, with seven days of grace."""
+
+
+def payment(status: str = "Scheduled", hour: int = 0, number: int = 1, **changes: Any) -> Output:
+    fields: dict[str, Any] = {
+        "payment_id": PaymentId(f"r1-{number}"),
+        "registration_id": RegistrationId("r1"),
+        "person_id": ANN,
+        "amount": Decimal("250"),
+        "recorded_at": at(hour),
+        "status": status,
+        "due_on": DUE,
+    }
+    return Output(TOPICS.payments, Payment(**common("zoho", f"r1-{number}", hour) | fields | changes))
+
+
+def enrolled(rules: str) -> World:
+    hub = world(rules)
+    hub.feed(person(), term(), course(), enrolment("ENROLLED"))
+    return hub
+
+
+def test_an_overdue_payment_suspends_the_student_until_it_is_settled() -> None:
+    hub = enrolled(OVERDUE)
+    assert hub.feed(payment(), tick(LATE - timedelta(seconds=1))) == []
+    assert statuses(hub.feed(tick(LATE))) == [SUSPENDED]
+    assert hub.feed(tick(LATE + timedelta(days=1))) == []
+    assert statuses(hub.feed(payment("paid", 1))) == [ACTIVE]
+
+
+@pytest.mark.parametrize(
+    "settling",
+    [
+        payment("Waived", 1),
+        payment(hour=1, operation=Operation.DELETE),
+        payment(hour=1, due_on=None),
+        payment(hour=1, due_on=date(2027, 1, 1)),
+    ],
+)
+def test_what_is_no_longer_owed_suspends_nobody(settling: Output) -> None:
+    hub = enrolled(OVERDUE)
+    hub.feed(payment(), tick(LATE))
+    assert statuses(hub.feed(settling)) == [ACTIVE]
+
+
+def test_one_of_two_payments_settled_is_not_enough_and_old_news_change_nothing() -> None:
+    hub = enrolled(OVERDUE)
+    hub.feed(payment(), payment(number=2), tick(LATE))
+    assert hub.feed(payment("Paid", 1)) == []
+    assert statuses(hub.feed(payment("Paid", 1, number=2))) == [ACTIVE]
+    assert hub.feed(payment("Scheduled", 0), tick(LATE + timedelta(days=1))) == []
+
+
+def test_an_enrolment_that_comes_while_a_payment_is_overdue_is_suspended_and_a_teacher_never() -> None:
+    hub = world(OVERDUE)
+    hub.feed(person(), term(), course(), payment(), tick(LATE))
+    assert statuses(hub.feed(enrolment("ENROLLED"))) == [SUSPENDED]
+    assert statuses(hub.feed(enrolment("ENROLLED", 2, role=Role.TEACHER))) == [ACTIVE]
+
+
+def test_payments_do_nothing_without_the_rule_and_are_known_when_it_comes() -> None:
+    hub = enrolled("")
+    assert hub.feed(payment(), tick(LATE)) == []
+    tables = {name: table.entries for name, table in hub.hub.tables.items()}
+    counts = preview.compare(tables, NO_RULES, parse(OVERDUE), LATE)
+    assert {name: count for name, count in counts.items() if count} == {preview.ENROLMENTS_SUSPENDED: 1}
+    hub.hub.stages = topology(parse(OVERDUE), SITES)
+    assert statuses(hub.feed(tick(LATE))) == [SUSPENDED]
+    hub.hub.stages = topology(NO_RULES, SITES)
+    assert statuses(hub.feed(tick(LATE + timedelta(hours=1)))) == [ACTIVE]

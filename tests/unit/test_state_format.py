@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from processors import accounts, catalogue, completions, courses, people, references, renewal, timers
+from processors import accounts, catalogue, completions, courses, debts, people, references, renewal, timers
 from schemas.elm import CallbackOutcome
 from schemas.events import AccountPolicy, EnrolmentStatus, Role
 from schemas.ids import (
@@ -112,6 +112,11 @@ WRITTEN: list[tuple[Any, str]] = [
     ),
     (renewal.RulesEntry("d"), "91a164"),
     (timers.TimerEntry(), "90"),
+    (
+        debts.PaymentEntry(VERSION, "z", "Paid", date(2026, 11, 20)),
+        "9492d6ff6b01285c07a17aa450616964aa323032362d31312d3230",
+    ),
+    (debts.DebtEntry(True, "t", AT), "93c3a174d6ff6b01285c"),
     (
         references.ReferenceEntry(VERSION, False, AT, None, AT, 4, {"program_name": "B"}),
         "9792d6ff6b01285c07c2d6ff6b01285cc0d6ff6b01285c0481ac70726f6772616d5f6e616d65a142",
