@@ -1,28 +1,19 @@
 """`hub config`: what is set, whether it is right, and whether everything answers."""
 
-import asyncio
-from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-from sqlalchemy import text
 
-from connectors.moodle.client import MoodleClient
-from connectors.moodle.site import missing_functions
-from connectors.moodle_sink.settings import FUNCTIONS as SINK_FUNCTIONS
-from connectors.moodle_source.reads import FUNCTIONS as SOURCE_FUNCTIONS
+from infra.cli.checks import Probe, probes
 from infra.cli.endpoints import Demo, Endpoints, resolve
 from infra.cli.hub import release
-from infra.cli.parts import database_of, feed_of, kafka_of, moodle_of, registry_of, topics_of
-from infra.db.connect import database_trouble, engine
-from infra.errors import HubError, RetryLater
+from infra.cli.parts import check_sites, mapping_of
+from infra.errors import HubError, Stop
 from infra.settings import Settings, reference
-from producers.elm.client import ElmClient, FeedError
 
 config = typer.Typer(help="The settings, and whether everything answers.", no_args_is_help=True)
-_TIMEOUT = 10.0
+
+_WRONG, _AWAY = 2, 4
 
 
 @config.command()
@@ -35,11 +26,17 @@ def show() -> None:
 
 @config.command()
 def check(
-    offline: Annotated[bool, typer.Option(help="Only check the values; reach nothing.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only check the values and the mapping file; reach nothing.")
+    ] = False,
 ) -> None:
-    """Check the settings, reach every service, and list web service functions that Moodle does not allow."""
+    """Check settings and mapping file, reach every service, list functions that a Moodle does not allow.
+
+    Exit status: 0 all is right, 2 a setting or the mapping file is wrong, 4 a service fails.
+    """
     settings = Settings()
-    typer.echo("settings         right")
+    _tell("settings", "right")
+    _check_mapping(settings)
     if offline:
         return
     endpoints = resolve(settings, Demo())
@@ -48,84 +45,43 @@ def check(
     finally:
         release(endpoints)
     if failed:
-        raise typer.Exit(4)
+        raise typer.Exit(_AWAY)
+
+
+def _check_mapping(settings: Settings) -> None:
+    try:
+        tenants = len(mapping_of(settings).tenants)
+        check_sites(settings)
+    except Stop as error:
+        _tell("mapping file", f"WRONG: {error}", is_bad=True)
+        raise typer.Exit(_WRONG) from None
+    right = f"right, rules for {tenants} tenant(s)"
+    _tell("mapping file", right if settings.mapping_file else "not set, the built-in rules hold")
 
 
 def _failed(endpoints: Endpoints) -> list[str]:
-    """Reach every service, tell how it went, and return the names of those that fail."""
+    """Ask every service, tell how it went, and return the names of those that fail."""
     simulated = {endpoint.name for endpoint in endpoints.table if endpoint.origin == "simulator"}
-    checks: dict[str, Callable[[Settings], str]] = {
-        "Kafka": _kafka,
-        "Schema registry": _registry,
-        "PostgreSQL": _database,
-        "Moodle": _moodle,
-        "ELM feed": _elm,
-    }
-    failed = [
-        name
-        for name, probe in checks.items()
-        if name not in simulated and not _passes(name, probe, endpoints.settings)
-    ]
-    for name in sorted(simulated & checks.keys()):
-        typer.echo(f"{name:16} simulator, runs with `hub run`")
+    failed = []
+    for name, probe in probes(endpoints.settings):
+        if name in simulated:
+            _tell(name, "simulator, runs with `hub run`")
+        elif not _passes(name, probe):
+            failed.append(name)
     return failed
 
 
-def _passes(name: str, probe: Callable[[Settings], str], settings: Settings) -> bool:
+def _passes(name: str, probe: Probe) -> bool:
     try:
-        typer.echo(f"{name:16} {probe(settings)}")
+        _tell(name, probe())
     except HubError as error:
-        typer.echo(f"{name:16} FAILS: {error}", err=True)
+        _tell(name, f"FAILS: {error}", is_bad=True)
         return False
     return True
 
 
-def _kafka(settings: Settings) -> str:
-    try:
-        with AdminClient(kafka_of(settings)) as admin:
-            metadata = admin.list_topics(timeout=_TIMEOUT)
-    except KafkaException as error:
-        raise RetryLater(error.args[0].str()) from None
-    return f"answers, {len(metadata.brokers)} broker(s)"
-
-
-def _registry(settings: Settings) -> str:
-    registry_of(settings).versions(topics_of(settings).people.subject)
-    return "answers"
-
-
-def _database(settings: Settings) -> str:
-    made = engine(database_of(settings), pool_size=1)
-    try:
-        with database_trouble(), made.connect() as connection:
-            return f"answers, PostgreSQL {connection.scalar(text('SHOW server_version'))}"
-    finally:
-        made.dispose()
-
-
-def _moodle(settings: Settings) -> str:
-    if missing := asyncio.run(_missing_functions(settings)):
-        problem = f"the service lacks the functions {', '.join(missing)}"
-        raise HubError(problem)
-    return "answers, all functions are allowed"
-
-
-async def _missing_functions(settings: Settings) -> Sequence[str]:
-    async with MoodleClient(moodle_of(settings)) as client:
-        return await missing_functions(client, sorted({*SINK_FUNCTIONS, *SOURCE_FUNCTIONS}))
-
-
-def _elm(settings: Settings) -> str:
-    try:
-        asyncio.run(_first_record(settings))
-    except FeedError as error:
-        raise HubError(str(error)) from None
-    return "answers"
-
-
-async def _first_record(settings: Settings) -> None:
-    async with ElmClient(feed_of(settings)) as client:
-        await client.page("%24top=1")
+def _tell(name: str, words: str, *, is_bad: bool = False) -> None:
+    typer.echo(f"{name:16} {words}", err=is_bad)
 
 
 def _shown(value: object) -> str:
