@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, StringConstraints, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     """Everything that can be set. Names are the environment variables, in lower case in the TOML file."""
 
     model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
+    _first_target: str | None = PrivateAttr(default=None)
 
     data_dir: Path = Field(
         default=Path(".rosterhub"),
@@ -304,7 +305,14 @@ class Settings(BaseSettings):
             KeyError: there is no such site.
         """
         own = {f"moodle_{name}": value for name, value in self.moodle_sites[target] if value is not None}
-        return self.model_copy(update={"moodle_target": target, **own})
+        copy = self.model_copy(update={"moodle_target": target, **own})
+        copy._first_target = self.first_target
+        return copy
+
+    @property
+    def first_target(self) -> str:
+        """The hub's own Moodle site: that of tenants for which the mapping names no other. Also `at_site`."""
+        return self._first_target or self.moodle_target
 
     def kafka(self, bootstrap_servers: str) -> KafkaConfig:
         """Return the librdkafka settings by which every client reaches the brokers."""

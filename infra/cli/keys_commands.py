@@ -69,7 +69,7 @@ def list_() -> None:
 def revoke(key_id: Annotated[str, typer.Argument(help="As `hub keys list` shows it.")]) -> None:
     """Refuse a key from now on. It cannot be taken back: make a new key instead.
 
-    Processes that have seen the key go on believing it for some seconds (API_KEY_CACHE_SECONDS).
+    Processes that have seen the key go on believing it for some seconds.
     """
     with _database() as (_, pool):
         if not api_keys.revoke(pool, key_id):

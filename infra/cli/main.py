@@ -16,6 +16,7 @@ from infra.cli.import_command import import_
 from infra.cli.keys_commands import keys
 from infra.cli.mapping_commands import mapping, selection
 from infra.cli.pull_commands import pull
+from infra.cli.rebuild_command import rebuild
 from infra.cli.run_commands import demo, run
 from infra.cli.topics_commands import topics
 from infra.embedded.commands import dev
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 app.command()(run)
 app.command()(demo)
+app.command()(rebuild)
 app.add_typer(dev, name="dev")
 app.add_typer(topics, name="topics")
 app.command("import")(import_)

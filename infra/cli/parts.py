@@ -5,6 +5,8 @@ from importlib.metadata import version
 from pydantic import SecretStr
 
 from connectors.moodle.settings import MoodleSettings
+from connectors.read_model.project import ProjectorSettings
+from infra.codec import Codec
 from infra.errors import Stop
 from infra.mapping import Mapping, load, parse
 from infra.registry import Registry
@@ -47,7 +49,7 @@ def mapping_of(settings: Settings) -> Mapping:
     Raises:
         MappingError: the file cannot be used; the text names line and key.
     """
-    target, prefix = Target(settings.moodle_target), settings.moodle_username_prefix
+    target, prefix = Target(settings.first_target), settings.moodle_username_prefix
     if settings.mapping_file is None:
         return parse("", target=target, username_prefix=prefix)
     return load(settings.mapping_file, target, username_prefix=prefix)
@@ -59,7 +61,7 @@ def check_sites(settings: Settings) -> None:
     Raises:
         Stop: settings name no such site.
     """
-    known = {settings.moodle_target, *settings.moodle_sites}
+    known = {settings.first_target, *settings.moodle_sites}
     if unknown := sorted(set(mapping_of(settings).targets) - known):
         names = ", ".join(sorted(known))
         problem = f"the mapping file names the Moodle site {', '.join(unknown)}; MOODLE_SITES knows {names}"
@@ -68,7 +70,7 @@ def check_sites(settings: Settings) -> None:
 
 def sites_of(settings: Settings) -> Sites:
     """Return the topics of the hub and of all its Moodle sites, under their names in the cluster."""
-    targets = dict.fromkeys((Target(settings.moodle_target), *mapping_of(settings).targets))
+    targets = dict.fromkeys((Target(settings.first_target), *mapping_of(settings).targets))
     further = map(Target, settings.moodle_sites)
     return sites(dict.fromkeys((*targets, *further)), settings.topic_prefix)
 
@@ -198,3 +200,13 @@ def tenant_at_site(settings: Settings) -> TenantId:
 def moodle_sink_group(settings: Settings) -> str:
     """Return the consumer group of the Moodle sink, without prefix; every Moodle site has its own."""
     return f"moodle-sink.{settings.moodle_target}"
+
+
+def projector_of(settings: Settings) -> ProjectorSettings:
+    """Return what the projector of the read model needs."""
+    return ProjectorSettings(
+        database_url=database_of(settings),
+        kafka=kafka_of(settings),
+        codec=Codec(registry_of(settings)),
+        topics=sites_of(settings).all(),
+    )

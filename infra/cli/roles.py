@@ -14,6 +14,7 @@ from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.sink import MoodleSink
 from connectors.moodle_source.role import run_moodle_source
 from connectors.moodle_source.settings import MoodleSourceSettings
+from connectors.read_model.project import run_projector
 from infra.cli.parts import (
     database_of,
     feed_of,
@@ -21,6 +22,7 @@ from infra.cli.parts import (
     mapping_of,
     moodle_of,
     moodle_sink_group,
+    projector_of,
     registry_of,
     sites_of,
     stages_of,
@@ -139,6 +141,10 @@ def _clock(context: Context) -> None:
     run_clock(kafka_of(settings), codec, topic, settings.tick_interval, context.stop, context.status)
 
 
+def _projector(context: Context) -> None:
+    run_projector(projector_of(context.settings), context.stop, context.status)
+
+
 def _moodle_sink(context: Context) -> None:
     settings = context.settings
     topics = sites_of(settings).of(Target(settings.moodle_target))
@@ -214,6 +220,7 @@ ROLES: Mapping[str, Run] = {
     "moodle-sink": _moodle_sink,
     "moodle-source": _moodle_source,
     "elm-sink": _elm_sink,
+    "projector": _projector,
 }
 """What runs under each name of ``hub run ROLE``."""
 

@@ -203,3 +203,19 @@ idempotency = Table(
     _time("expires_at"),
     Index("ix_idempotency_expires_at", "expires_at"),
 )
+
+# The generations of the read model; the tables of each are in a schema of its own.
+read_models = Table(
+    "read_models",
+    metadata,
+    Column("generation", Integer, Identity(always=True), primary_key=True),
+    Column("made_at", DateTime(timezone=True), nullable=False, server_default=func.now()),
+    # Of the one that is read.
+    _time("live_at", nullable=True),
+    Index(
+        "ux_read_models_live",
+        text("(live_at IS NOT NULL)"),
+        unique=True,
+        postgresql_where=text("live_at IS NOT NULL"),
+    ),
+)

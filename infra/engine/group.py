@@ -156,6 +156,7 @@ class Group:
             try:
                 return self._committed(wanted)
             except KafkaException as error:
+                _log.warning("committed_offsets_awaited", role=self._role, code=error.args[0].name())
                 if error.args[0].fatal() or time.monotonic() > deadline:
                     msg = f"{self._role}: committed offsets cannot be read: {error.args[0]}"
                     raise WorkerFailed(msg) from None

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from infra.cli.parts import check_sites, tenant_at_site
 from infra.cli.roles import role_names
 from infra.settings import CONFIG_FILE, Settings, reference
 
@@ -94,3 +95,15 @@ def test_a_further_site_has_its_own_address_and_what_differs(monkeypatch: pytest
     assert found.moodle_api_token.get_secret_value() == "hush-hush"
     assert "hush-hush" not in repr(Settings())
     assert role_names(Settings())[-2:] == ("moodle-sink.north", "moodle-source.north")
+
+
+def test_what_is_seen_at_a_further_site_is_of_the_tenant_that_has_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "mapping.toml"
+    mapping.write_text('[tenants.home]\n[tenants.acme]\ntarget = "north"\n')
+    monkeypatch.setenv("MAPPING_FILE", str(mapping))
+    monkeypatch.setenv("MOODLE_SITES", json.dumps({"north": {"url": "https://n.test", "api_token": "t"}}))
+    assert tenant_at_site(Settings()) == "home"
+    assert tenant_at_site(Settings().at_site("north")) == "acme"
+    check_sites(Settings().at_site("north"))
