@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
+from producers.candidates import storable
 from producers.sis.models import (
     MODELS,
     CourseModel,
@@ -29,8 +30,10 @@ from producers.sis.records import (
     RecordError,
     Refused,
     checked,
+    day,
     free_name,
     joined,
+    moment,
     snake,
 )
 
@@ -46,6 +49,7 @@ KINDS: Final[Mapping[str, str]] = {
 
 _SHARED: Final = frozenset({"updated_at", "is_deleted", "attributes", "id"})
 _DIGITS: Final = 30
+_MAX_SHOWN: Final = 200
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 _QUOTED = re.compile(r"^Object (?:missing required|contains unknown) field `(?P<field>[^`]*)`")
 _INVALID_VALUE = re.compile(r"^Invalid (?:enum )?value .*")
@@ -77,17 +81,18 @@ def _record(kind: str, model: Pushed, received_at: datetime) -> Record:
     record_id, links, fields = build(model)
     if not model.is_deleted:
         _check(kind, model)
-    time = model.updated_at
     return Record(
         kind=kind,
         id=record_id,
-        time=received_at
-        if time is None
-        else (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC),
+        time=_time(model.updated_at) or received_at,
         deleted=model.is_deleted,
         fields={**_extra(model), **fields},
         **links,
     )
+
+
+def _time(told: datetime | None) -> datetime | None:
+    return None if told is None else moment(told.isoformat(), "updated_at")
 
 
 _Built = tuple[str, dict[str, Any], dict[str, str]]
@@ -197,7 +202,7 @@ def _as_text(value: Any, name: str) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, date):
-        return value.isoformat()
+        return day(value.isoformat(), name)
     if isinstance(value, list):
         return joined(item for entry in value if (item := _as_text(entry, name)))
     if not isinstance(value, Decimal):
@@ -244,7 +249,13 @@ def _blame(message: str) -> tuple[str, str]:
         part for part in (path["path"] if path else "", inside["field"] if inside else "") if part
     )
     reason = _INVALID_VALUE.sub("is not one of the allowed values", reason)
-    return field or "record", reason[:1].lower() + reason[1:]
+    return _shown(field) or "record", _shown(reason[:1].lower() + reason[1:])
+
+
+def _shown(text: str) -> str:
+    """Return ``text`` short enough to be told and fit to be kept: names of fields are the sender's words."""
+    found: str = storable(text[:_MAX_SHOWN])
+    return found
 
 
 def _id_or_none(raw: object) -> str | None:

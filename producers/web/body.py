@@ -11,6 +11,9 @@ from producers.web.problems import Problem
 
 _BIG: Final = 256 * 1024
 """Bytes from which on a body is decoded in a thread."""
+_NESTS: Final = frozenset({dict, list})
+MAX_DEPTH: Final = 100
+"""Lists and objects within one another. Further on, records pass through functions that call themselves."""
 
 
 async def read_body(request: web.Request) -> bytes:
@@ -53,20 +56,43 @@ def decoded(body: bytes, charset: str | None = None) -> Any:
     if not body.strip():
         raise Problem(HTTPStatus.BAD_REQUEST, "The body is empty; JSON is needed.")
     try:
-        return msgspec.json.decode(_utf8(body, charset))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        text = _utf8(body, charset)
+        found = msgspec.json.decode(text)
+    except (msgspec.DecodeError, UnicodeError) as error:
         where = error if isinstance(error, msgspec.DecodeError) else "wrong character set"
         raise Problem(HTTPStatus.BAD_REQUEST, f"The body is not JSON: {where}.") from None
     except RecursionError:
-        raise Problem(HTTPStatus.BAD_REQUEST, "The JSON is nested too deeply.") from None
+        raise _too_deep() from None
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _is_deeper(found, MAX_DEPTH):
+        raise _too_deep()
+    return found
 
 
-def _utf8(body: bytes, charset: str | None) -> bytes | str:
+def _is_deeper(value: Any, limit: int) -> bool:
+    """Tell whether lists and objects are nested more than ``limit`` deep; level by level, so of any depth."""
+    level = [value] if type(value) in _NESTS else []
+    for _ in range(limit):
+        level = [
+            inner
+            for each in level
+            for inner in (each if type(each) is list else each.values())
+            if type(inner) in _NESTS
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep() -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, "The JSON is nested too deeply.")
+
+
+def _utf8(body: bytes, charset: str | None) -> bytes:
     body = body.removeprefix(b"\xef\xbb\xbf")
     if charset is None or charset.lower().replace("_", "-") in ("utf-8", "utf8", "us-ascii"):
         return body
     try:
-        return body.decode(charset)
+        return body.decode(charset).encode()
     except LookupError:
         detail = "The character set of the body is not known."
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, detail) from None

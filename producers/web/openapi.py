@@ -25,17 +25,19 @@ _SCHEMES: Final = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key, see `hub keys create`."},
     "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
+_VISIBLE: Final = "^[!-~]([ -~]*[!-~])?$"
+"""Blanks around a header's value do not count; within, they do."""
 _TENANT: Final = {
     "name": "X-Tenant-ID",
     "in": "header",
     "description": "Tenant the request is about; needed if the key speaks for several.",
-    "schema": {"type": "string", "maxLength": 100},
+    "schema": {"type": "string", "pattern": _VISIBLE, "maxLength": 100},
 }
 _IDEMPOTENCY: Final = {
     "name": "Idempotency-Key",
     "in": "header",
     "description": "The answer is kept, and given again to the same request with the same key.",
-    "schema": {"type": "string", "pattern": "^[!-~]([ -~]*[!-~])?$", "maxLength": 255},
+    "schema": {"type": "string", "pattern": _VISIBLE, "maxLength": 255},
 }
 
 

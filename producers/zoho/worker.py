@@ -15,6 +15,7 @@ from typing import Any, Final
 import structlog
 from sqlalchemy import Connection
 
+from infra.db.connect import database_trouble
 from infra.errors import HubError, RetryLater
 from infra.http_client import backoff
 from infra.stopping import pause
@@ -88,6 +89,23 @@ class WebhookWorker:
             RetryLater: the database is away; the events are done later.
         """
         claimed = await asyncio.to_thread(events.claim, self._engine, _BATCH)
+        await self._do(claimed, client)
+        return len(claimed)
+
+    async def _do(self, claimed: Sequence[StoredEvent], client: ZohoClient | None) -> None:
+        """Do events together; if that fails for a reason of one of them, each alone."""
+        try:
+            await self._do_together(claimed, client)
+        except RetryLater:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the event it belongs to, visibly
+            if len(claimed) == 1:
+                await asyncio.to_thread(self._fail, claimed[0], type(error).__name__)
+                return
+            for event in claimed:
+                await self._do([event], client)
+
+    async def _do_together(self, claimed: Sequence[StoredEvent], client: ZohoClient | None) -> None:
         gate = asyncio.Semaphore(self._settings.parallel)
         prepared = await asyncio.gather(*(self._prepare(event, client, gate) for event in claimed))
         for each in prepared:
@@ -99,7 +117,6 @@ class WebhookWorker:
                 by_tenant[each.event.tenant].append(each)
         for group in by_tenant.values():
             await asyncio.to_thread(self._take, group)
-        return len(claimed)
 
     async def _idle(self, stop: asyncio.Event) -> None:
         waits = [asyncio.ensure_future(self._bell.wait()), asyncio.ensure_future(stop.wait())]
@@ -156,6 +173,12 @@ class WebhookWorker:
         reason = getattr(error, "code", None) or str(error)
         _log.info("webhook_event_waits", number=event.number, reason=reason, seconds=round(seconds, 1))
         await asyncio.to_thread(events.postpone, self._engine, event.number, seconds, reason)
+
+    def _fail(self, event: StoredEvent, fault: str) -> None:
+        """Close an event that cannot be done for a reason nobody thought of; what it brought is kept."""
+        _log.error("webhook_event_failed", number=event.number, fault=fault)
+        with database_trouble(), self._engine.begin() as connection:
+            events.finish(connection, event.number, EventStatus.FAILED, fault)
 
     def _take(self, group: Sequence[_Prepared]) -> None:
         """Take the records of events of one tenant in, and close the events in the same transaction."""

@@ -32,6 +32,7 @@ class Job:
         first: number of the first record.
         count: how many records.
         size: records of one request.
+        seconds: after so many no further request is sent.
     """
 
     port: int
@@ -41,6 +42,7 @@ class Job:
     first: int
     count: int
     size: int
+    seconds: float = 120.0
 
     def text(self) -> str:
         """Give the job as it is handed over."""
@@ -49,10 +51,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What one client saw: when it began and ended, seconds of each request, and records by status."""
+    """What one client saw.
+
+    Attributes:
+        started: when it began, in seconds since 1970.
+        ended: when it had the last answer.
+        busy: seconds of a processor that sending and receiving took.
+        seconds: of each request.
+        statuses: records by status.
+    """
 
     started: float
     ended: float
+    busy: float
     seconds: list[float]
     statuses: dict[str, int]
 
@@ -65,23 +76,25 @@ def main(text: str) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         print("ready", flush=True)
         sys.stdin.readline()
-        print(json.dumps(asdict(_send(connection, requests))), flush=True)
+        print(json.dumps(asdict(_send(connection, requests, job.seconds))), flush=True)
 
 
-def _send(connection: socket.socket, requests: Sequence[bytes]) -> Seen:
+def _send(connection: socket.socket, requests: Sequence[bytes], limit: float) -> Seen:
     seconds, answers = [], []
-    started = time.time()
+    started, busy = time.time(), time.process_time()
     for request in requests:
         begun = time.perf_counter()
         connection.sendall(request)
         answers.append(_answer(connection))
         seconds.append(time.perf_counter() - begun)
-    ended = time.time()
+        if time.time() - started > limit:
+            break
+    ended, busy = time.time(), time.process_time() - busy
     statuses: dict[str, int] = {}
     for answer in answers:
         for result in json.loads(answer)["results"]:
             statuses[result["status"]] = statuses.get(result["status"], 0) + 1
-    return Seen(started, ended, seconds, statuses)
+    return Seen(started, ended, busy, seconds, statuses)
 
 
 def _request(job: Job, first: int) -> bytes:
