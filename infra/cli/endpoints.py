@@ -2,7 +2,6 @@
 
 import json
 import secrets
-import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 from infra.cli.claims import own_services
 from infra.cli.supervisor import Spec
 from infra.embedded import services
-from infra.embedded.ports import is_free
+from infra.embedded.ports import free_port, is_free
 from infra.errors import HubError
 from infra.settings import Settings
 from infra.simulators.sis.app import TOKEN_PATH as SIS_TOKEN_PATH
@@ -127,13 +126,6 @@ def resolve(settings: Settings, demo: Demo) -> Endpoints:
     return Endpoints(tuple(table), env, found, tuple(simulators), started)
 
 
-def free_port() -> int:
-    """Return a loopback port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def await_simulator_ports(data: Path) -> None:
     """Return when nobody listens on the simulators' ports, such as those of a hub that was just killed.
 
@@ -157,11 +149,11 @@ def notes_of(data: Path, demo: Demo | None = None) -> dict[str, str | int]:
     path = data / "simulators.json"
     if path.exists():
         return dict(json.loads(path.read_text("utf-8")))
+    ports: dict[str, int] = {}
+    for name in ("moodle_port", "elm_port", "sis_port", "zoho_port"):
+        ports[name] = free_port(ports.values())
     notes: dict[str, str | int] = {
-        "moodle_port": free_port(),
-        "elm_port": free_port(),
-        "sis_port": free_port(),
-        "zoho_port": free_port(),
+        **ports,
         "token": secrets.token_hex(16),
         "records": demo.records if demo else 0,
         "courses": demo.courses if demo else 0,

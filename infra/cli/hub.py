@@ -15,7 +15,6 @@ from infra.cli.endpoints import (
     Demo,
     Endpoints,
     await_simulator_ports,
-    free_port,
     resolve,
 )
 from infra.cli.idle import Look, Watch, status, until_idle
@@ -25,6 +24,7 @@ from infra.cli.summary import Start, Summary, begin, summarise
 from infra.cli.supervisor import Spec, Supervisor
 from infra.cli.topics_commands import apply_topics
 from infra.db.migrate import migrate
+from infra.embedded.ports import free_port
 from infra.settings import Settings
 from processors.parking import Standing
 
@@ -160,9 +160,11 @@ def _specs(endpoints: Endpoints, plan: Plan) -> list[Spec]:
     if plan.quick:
         chosen = Settings().model_fields_set
         env |= {name: value for name, value in _QUICK.items() if name.lower() not in chosen}
-    specs = []
+    specs: list[Spec] = []
+    ports: set[int] = set()
     for number, role in enumerate(plan.roles):
-        port = settings.status_port + number if settings.status_port else free_port()
+        port = settings.status_port + number if settings.status_port else free_port(ports)
         argv = [*TETHERED, "infra.cli.role", role, "--slot", plan.slot, "--status-port", str(port)]
         specs.append(Spec(role, argv, env, port))
+        ports.add(port)
     return specs

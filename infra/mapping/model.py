@@ -42,8 +42,8 @@ class Metadata(StrEnum):
 class IdentityRules(_Part):
     """How the ids are made that people and courses have in the hub; equal ids are one person, one course."""
 
-    person: Choice
-    course: Choice
+    person: Choice = choice("{id}")
+    course: Choice = choice("{id}")
 
 
 class UserRules(_Part):
@@ -143,7 +143,7 @@ class SelectionRules(_Part):
 class SourceRules(_Part):
     """All rules for the records of one source."""
 
-    identity: IdentityRules = IdentityRules(person=choice("{id}"), course=choice("{id}"))
+    identity: IdentityRules = IdentityRules()
     user: UserRules = UserRules()
     course: CourseRules = CourseRules()
     enrolment: EnrolmentRules = EnrolmentRules()
@@ -168,6 +168,7 @@ _ZOHO = SourceRules(
         short_name=choice("{short_name}", "{name}"),
         full_name=choice("{name}"),
         create_when=("Active",),
+        metadata=Metadata.DAILY,
     ),
     enrolment=EnrolmentRules(
         active=("Active", "Enrolled"),

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from infra.cli.endpoints import free_port
+from infra.embedded.ports import free_port
 from infra.simulators.moodle import Fault, MoodleState
 from infra.simulators.moodle import serve as serve_moodle
 

@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.cli.endpoints import free_port
+from infra.embedded.ports import free_port
 from infra.settings import Settings, reference
 from tests.integration.intake_support import until
 

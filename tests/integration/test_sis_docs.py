@@ -16,9 +16,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from infra.cli.endpoints import free_port
 from infra.db.connect import engine
 from infra.db.migrate import migrate
+from infra.embedded.ports import free_port
 from infra.simulators.sis import seeded, write_csv
 from producers.sis.routes import sis_routes
 from producers.sis.rules import Rules
