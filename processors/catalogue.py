@@ -102,6 +102,11 @@ def references_of(profile: CourseProfile) -> list[tuple[ReferenceKind, str]]:
     return [(kind, one) for kind, one in named if one]
 
 
+def is_gone(entry: CatalogueEntry) -> bool:
+    """Tell whether every source that had the course has deleted it."""
+    return bool(entry.profiles) and all(one.deleted for one in entry.profiles.values())
+
+
 def missing_references(entry: CatalogueEntry) -> list[ReferenceKind]:
     """Return the kinds of terms and programs that the course refers to and that nobody has told of yet."""
     return [

@@ -19,6 +19,7 @@ from processors import timers
 from processors.catalogue import (
     CatalogueEntry,
     Wanted,
+    is_gone,
     profile_of,
     reference_name,
     reference_of,
@@ -307,7 +308,16 @@ class CourseStage:
         *,
         is_daily: bool = False,
     ) -> list[Output]:
-        """Bring course and enrolments in line with what the sources and the rules say now."""
+        """Bring course and enrolments in line with what the sources and the rules say now.
+
+        A course that no source has any more stays as it was last wished: one that was put away or left out
+        does not come back to life by its deletion.
+        """
+        if is_gone(entry):
+            timer = timers.set_timer(tenant, course_id, entry.timer, None, table)
+            if timer != entry.timer:
+                table.put(catalogue_key(tenant, course_id), msgspec.structs.replace(entry, timer=timer))
+            return []
         if entry.archived and self._has_time_again(tenant, course_id, entry, now, table):
             entry = msgspec.structs.replace(entry, archived=False)
             table.put(catalogue_key(tenant, course_id), entry)

@@ -9,6 +9,7 @@ the one that commits last sees the other. What a crash leaves between commit and
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, NamedTuple
@@ -32,6 +33,7 @@ DELETED: Final = "deleted"
 """Field of a kept content: the source no longer has the record."""
 
 _CHUNK = 1_000
+_ATTEMPTS = 5
 _log = structlog.get_logger()
 
 
@@ -115,7 +117,11 @@ class Item(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """One item, or a companion of one, as it goes into the intake."""
+    """One item, or a companion of one, as it goes into the intake.
+
+    Attributes:
+        is_first: it was read as the first that is heard of its record, and would mean more beside another.
+    """
 
     item: Item
     candidate: Candidate
@@ -123,6 +129,18 @@ class _Entry(NamedTuple):
     parked: Parked | None
     is_answer: bool
     may_wait: bool
+    is_first: bool
+
+
+class _Before(NamedTuple):
+    """What is known of a record before an item of it."""
+
+    content: Mapping[str, Any]
+    version: Version
+
+
+class _OvertakenError(Exception):
+    """Somebody else stored a record between the look at what is known of it and the transaction."""
 
 
 def take_linked(
@@ -159,8 +177,7 @@ def take_items(
 ) -> list[Answer]:
     """Take raw records of any kinds, in order, in one transaction; see `take_linked`."""
     expanded = [(item, None, is_answer) for item, is_answer in _with_companions(items)]
-    entries = _read(intake.engine, origin, expanded)
-    answers = _take(intake, origin, entries, also)
+    entries, answers = _read_and_take(intake, origin, expanded, also)
     try:
         _wake(intake, origin, kinds, _frontier(entries, answers))
     except RetryLater as error:
@@ -195,35 +212,83 @@ def _with_companions(items: Sequence[Item]) -> Iterator[tuple[Item, bool]]:
             yield item._replace(kind=companion), False
 
 
+def _read_and_take(
+    intake: Intake,
+    origin: Origin,
+    items: Sequence[tuple[Item, Parked | None, bool]],
+    also: Also,
+) -> tuple[list[_Entry], list[Answer]]:
+    """Read ``items`` beside what is known and take them, anew if somebody else was in between.
+
+    Parked ones that go on waiting as before are left out.
+    """
+    for _ in range(_ATTEMPTS):
+        entries = [entry for entry in _read(intake.engine, origin, items) if not _waits_as_before(entry)]
+        if items and not entries:
+            return [], []
+        with suppress(_OvertakenError):
+            return entries, _take(intake, origin, entries, also)
+        _log.info("linked_records_read_again", source=origin.source, count=len(entries))
+    raise RetryLater("others keep changing the same records")
+
+
 def _read(engine: Engine, origin: Origin, items: Sequence[tuple[Item, Parked | None, bool]]) -> list[_Entry]:
     refs = [tuple(item.kind.refs(item.raw)) for item, _, _ in items]
-    contents = _contents(engine, origin, sorted({ref for each in refs for ref in each}))
+    stored = _stored(engine, origin, sorted({ref for each in refs for ref in each}))
+    # Of its own record an item also knows what items before it in the batch say; they are stored with it.
+    latest = dict(stored)
     entries = []
-    for (item, waited, is_answer), own in zip(items, refs, strict=True):
-        known = {ref: contents[ref] for ref in own if _is_usable(ref, item.kind, contents)}
+    for (item, waited, is_answer), named in zip(items, refs, strict=True):
+        known = _known(named, item.kind, stored, latest)
         meaning = item.kind.parse(item.raw, known, item.received_at)
         if isinstance(meaning, Waiting):
             skipped = Skipped(meaning.kind, meaning.record_id, meaning.reason)
-            entries.append(_Entry(item, skipped, meaning, waited, is_answer, True))
+            entries.append(_Entry(item, skipped, meaning, waited, is_answer, True, False))
         else:
-            entries.append(_Entry(item, meaning, None, waited, is_answer, bool(own)))
+            is_first = any(ref.kind == item.kind.name and ref not in known for ref in named)
+            entries.append(_Entry(item, meaning, None, waited, is_answer, bool(named), is_first))
+        if isinstance(meaning, Valid):
+            _note(meaning, latest)
     return entries
 
 
-def _is_usable(ref: Ref, kind: LinkedKind, contents: Known) -> bool:
-    return ref in contents and (ref.kind == kind.name or DELETED not in contents[ref])
+def _known(
+    named: Sequence[Ref], kind: LinkedKind, stored: Mapping[Ref, _Before], latest: Mapping[Ref, _Before]
+) -> dict[Ref, Mapping[str, Any]]:
+    """Return the contents of those of ``named`` that count for a record of ``kind``."""
+    found = {ref: (latest if ref.kind == kind.name else stored).get(ref) for ref in named}
+    return {
+        ref: before.content
+        for ref, before in found.items()
+        if before is not None and (ref.kind == kind.name or DELETED not in before.content)
+    }
 
 
-def _contents(engine: Engine, origin: Origin, refs: Sequence[Ref]) -> dict[Ref, Mapping[str, Any]]:
+def _note(candidate: Valid, latest: dict[Ref, _Before]) -> None:
+    for record in candidate.records:
+        ref = Ref(record.kind, record.record_id)
+        if ref not in latest or latest[ref].version <= record.version:
+            latest[ref] = _Before(record.content, record.version)
+
+
+def _stored(engine: Engine, origin: Origin, refs: Sequence[Ref]) -> dict[Ref, _Before]:
     if not refs:
         return {}
     with reading(engine) as driver:
         found = kept.read(driver, origin, refs, with_content=True)
-    return {Ref(*key): msgspec.json.decode(state.content or "{}") for key, state in found.items()}
+    return {
+        Ref(*key): _Before(msgspec.json.decode(state.content or "{}"), state.version)
+        for key, state in found.items()
+    }
 
 
 def _take(intake: Intake, origin: Origin, entries: Sequence[_Entry], also: Also) -> list[Answer]:
     def besides(connection: Connection, plain: Sequence[Answer]) -> None:
+        if any(
+            entry.is_first and answer.status is Status.UPDATED
+            for entry, answer in zip(entries, plain, strict=True)
+        ):
+            raise _OvertakenError
         answers = _named(entries, plain)
         driver = raw(connection)
         waiting, done = _parking(entries, answers)
@@ -334,9 +399,8 @@ def _take_parked(intake: Intake, origin: Origin, kinds: Kinds, waiting: Sequence
             for each in waiting[start : start + _CHUNK]
             if each.kind in kinds
         ]
-        entries = [entry for entry in _read(intake.engine, origin, chunk) if not _waits_as_before(entry)]
+        entries, answers = _read_and_take(intake, origin, chunk, nothing)
         if entries:
-            answers = _take(intake, origin, entries, nothing)
             _log.info("parked_records_taken", source=origin.source, count=len(entries))
             _wake(intake, origin, kinds, _frontier(entries, answers))
     return len(waiting)

@@ -4,6 +4,7 @@ import codecs
 import csv
 import io
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +74,7 @@ def package(path: Path) -> Iterator[list[CsvFile]]:
         try:
             with zipfile.ZipFile(path) as archive:
                 yield _chosen(path.name, list(_zipped(archive)))
-        except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
             msg = f"{path.name} is a damaged or protected archive ({type(error).__name__})"
             raise PackageError(msg) from None
     elif path.is_file():

@@ -5,18 +5,21 @@ never waits for its teacher, the teacher's enrolment does.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from infra.stage import Output
 from producers.candidates import Answer, Candidate, Invalid, Skipped, SourceRecord, Valid
-from producers.linked import DELETED, Kinds, Known, LinkedKind, Ref, Waiting, nothing_follows
+from producers.linked import DELETED, Follow, Kinds, Known, LinkedKind, Ref, Waiting, nothing_follows
 from producers.zoho import instalments, records, to_events, values
 from producers.zoho.records import MODIFIED, FieldProblem, Kind, attributes_of
 from producers.zoho.to_events import Change, ZohoRules
+from schemas.academics import Payment
 from schemas.events import Operation
+from schemas.ids import PersonId
+from schemas.topics import PAYMENTS
 from schemas.version import Version
 
 TEACHING: Final = "teaching"
@@ -72,10 +75,16 @@ def _linked(kind: Kind, rules: ZohoRules) -> LinkedKind:
         name=kind.kept_as,
         refs=partial(_refs, kind),
         parse=partial(_parse, kind, rules),
-        follow=partial(_moved, rules) if kind is records.ENROLLMENTS else nothing_follows,
+        follow=_follow(kind, rules),
         companions=(_teaching(rules),) if kind is records.CLASSES else (),
         is_awaited=kind.kept_as in _AWAITED,
     )
+
+
+def _follow(kind: Kind, rules: ZohoRules) -> Follow:
+    if kind is records.ENROLLMENTS:
+        return partial(_moved, rules)
+    return _not_owed_before if kind in (records.REGISTRATIONS, records.PAYMENTS) else nothing_follows
 
 
 def _refs(kind: Kind, raw: object) -> Sequence[Ref]:
@@ -239,6 +248,17 @@ def _moved(rules: ZohoRules, candidate: Valid, answer: Answer) -> Sequence[Outpu
         return ()
     change = Change(rules, record.record_id, Operation.DELETE, record.version, _recorded_at(record))
     return (_EVENTS[record.kind]({**record.content, **before}, change),)
+
+
+def _not_owed_before(candidate: Valid, answer: Answer) -> Sequence[Output]:
+    """Return the end of payments as those of the person whose they were, when they are another's now."""
+    before = (answer.changes or {}).get("person_id", [None])[0]
+    if before is None:
+        return ()
+    events = [output.record for record in candidate.records for output in record.events]
+    owed = [event for event in events if isinstance(event, Payment)]
+    gone = [replace(event, operation=Operation.DELETE, person_id=PersonId(before)) for event in owed]
+    return [Output(PAYMENTS, event) for event in gone]
 
 
 def _recorded_at(record: SourceRecord) -> datetime:

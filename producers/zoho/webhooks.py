@@ -118,8 +118,9 @@ def _records(told: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
     listed = found if isinstance(found, list) else [found]
     if not all(isinstance(each, Mapping) for each in listed):
         raise unprocessable("$.data", "is neither an object nor a list of objects")
-    named = told.get("record_id")
-    if len(listed) == 1 and _is_id(named) and not _is_id(listed[0].get("id")):
+    # Without ``record_id``, ``id`` is the record's if the record itself has none.
+    named = told["record_id"] if _is_id(told.get("record_id")) else told.get("id")
+    if len(listed) == 1 and _is_id(named) and not any(_is_id(listed[0].get(name)) for name in ("id", "ID")):
         return ({**listed[0], "id": named},)
     return tuple(dict(each) for each in listed)
 
@@ -147,11 +148,16 @@ def _event_id(
 ) -> str:
     """Return the sender's id of the event; where there is none, one made of the record's id and time.
 
-    ``id`` is that of the event only where the record is named otherwise. Without a time nobody can tell
-    whether a second message of the same words is a new event: it is then taken as one, which does no harm.
+    ``id`` is that of the event only where the record is named otherwise: one that is the record's would make
+    all its later events look like the first. Without a time nobody can tell whether a second message of the
+    same words is a new event: it is then taken as one, which does no harm.
     """
     candidates = [told.get(name) for name in _EVENT_IDS]
-    if told.get("record_id") or told.get("data") or told.get("ids"):
+    theirs = {
+        *ids,
+        *(str(record[name]) for record in records for name in ("id", "ID") if _is_id(record.get(name))),
+    }
+    if theirs and str(told.get("id")).strip() not in theirs:
         candidates.append(told.get("id"))
     for found in candidates:
         if _is_id(found):

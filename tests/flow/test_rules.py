@@ -352,6 +352,33 @@ def test_two_classes_of_one_source_feed_one_course() -> None:
     assert hub.moodle.courses == {CLASS: 10}
 
 
+def test_a_class_of_zoho_that_is_renamed_is_changed_the_next_day() -> None:
+    hub = world()
+    first: dict[str, Any] = {"source_status": "Active", "term_id": None}
+    hub.feed(course("zoho", attributes={"name": "BTEC 1"}, **first))
+    assert hub.feed(course("zoho", 1, attributes={"name": "BTEC 2"}, **first)) == []
+    (wish,) = courses(hub.feed(tick(NOW + timedelta(days=1))))
+    assert (wish.full_name, wish.update) == ("BTEC 2", True)
+
+
+def test_a_course_that_was_put_away_stays_so_when_its_source_deletes_it() -> None:
+    hub = world("[sources.sis.course.archive]\nafter_days = 0")
+    hub.feed(person(), term(), course(), enrolment("ENROLLED"))
+    assert statuses(hub.feed(tick(END + timedelta(hours=1)))) == [SUSPENDED]
+    assert hub.feed(course(hour=5, operation=Operation.DELETE)) == []
+    assert hub.feed(tick(END + timedelta(days=2))) == []
+    assert statuses(hub.feed(enrolment("DROPPED", 6))) == [REMOVED]
+
+
+def test_a_course_that_left_the_selection_stays_out_when_its_source_deletes_it() -> None:
+    hub = world('[sources.sis.courses]\nexclude = { division = ["OLD"] }\non_leave = "suspend"')
+    gone = {"division": "OLD", "title": "Accounting"}
+    hub.feed(person(), term(), course(), enrolment("ENROLLED"))
+    assert statuses(hub.feed(course(hour=1, attributes=gone))) == [SUSPENDED]
+    assert hub.feed(course(hour=2, attributes=gone, operation=Operation.DELETE)) == []
+    assert statuses(hub.feed(course(hour=3))) == [ACTIVE]
+
+
 def test_a_course_named_by_its_source_is_taken_and_a_program_gives_the_category() -> None:
     program = {"program_id": ProgramId("P1"), "name": "Business", "moodle_category_id": 44}
     hub = world()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import psycopg
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import Connection
 
 from producers import linked
-from producers.candidates import Answer, Status
+from producers.candidates import Answer, Candidate, Status
 from producers.zoho.kinds import Deleted
 from producers.zoho.source import ZohoSource
 from tests.integration.intake_support import rows
@@ -270,3 +271,82 @@ def test_of_many_writers_of_one_new_id_exactly_one_makes_it(source: ZohoSource, 
         assert Status.ERROR not in found
     with psycopg.connect(fresh_database) as connection:
         assert connection.execute("SELECT count(*) FROM source_records").fetchone() == (rounds,)
+
+
+def schedule(*numbers: int) -> dict[str, object]:
+    rows = [{"Installment_No": number, "Installment_Amount": 10} for number in numbers]
+    whole = {"id": "r1", "Student": "s1", "Program": "p1", "Enrollment_Status": "Active"}
+    return {**whole, "Payment_Schedule": rows}
+
+
+def told(database: str, topic: str, name: str) -> list[tuple[str, str]]:
+    return [(event[name], event["operation"]) for event in events(database, topic)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "raw", "topic", "name"),
+    [
+        ("students", student(), "hub.people", "person_id"),
+        ("classes", lesson(), "hub.courses", "course_id"),
+        ("programs", {"id": "p1", "Product_Name": "Business"}, "hub.programs", "program_id"),
+    ],
+)
+def test_a_record_deleted_in_the_transaction_that_brings_it_is_told_of_as_deleted(
+    source: ZohoSource, fresh_database: str, kind: str, raw: dict[str, object], topic: str, name: str
+) -> None:
+    gone = Deleted(str(raw["id"]))
+    answers = source.take(TENANT, [*received(kind, raw), *received(kind, gone, minute=1)])
+    assert outcome(answers) == [(NEW, None), (UPDATED, None)]
+    assert told(fresh_database, topic, name) == [(raw["id"], "UPSERT"), (raw["id"], "DELETE")]
+
+
+def test_rows_lost_within_one_transaction_are_deleted(source: ZohoSource, fresh_database: str) -> None:
+    source.take(TENANT, received("students", student()))
+    source.take(TENANT, received("programs", {"id": "p1", "Product_Name": "Business"}))
+    batch = [*received("registrations", schedule(1, 2)), *received("registrations", schedule(1), minute=1)]
+    source.take(TENANT, [*batch, *received("registrations", Deleted("r1"), minute=2)])
+    last = dict(told(fresh_database, "hub.payments", "payment_id"))
+    assert last == {"r1:1": "DELETE", "r1:2": "DELETE"}
+    assert told(fresh_database, "hub.registrations", "registration_id")[-1] == ("r1", "DELETE")
+
+
+def test_payments_that_become_another_persons_are_no_longer_the_first_ones(
+    source: ZohoSource, fresh_database: str
+) -> None:
+    source.take(TENANT, received("students", student(), student("s2")))
+    source.take(TENANT, received("programs", {"id": "p1", "Product_Name": "Business"}))
+    source.take(TENANT, received("registrations", schedule(1)))
+    payment = {"id": "y1", "Registration": "r1", "Amount": 5, "Payment_Status": "Due"}
+    source.take(TENANT, received("payments", payment))
+    source.take(TENANT, received("registrations", schedule(1) | {"Student": "s2"}, minute=1))
+    source.take(TENANT, received("payments", payment, minute=2))
+    found = [
+        (event["payment_id"], event["person_id"], event["operation"])
+        for event in events(fresh_database, "hub.payments")[2:]
+    ]
+    assert found == [
+        ("r1:1", "s2", "UPSERT"),
+        ("r1:1", "s1", "DELETE"),
+        ("y1", "s2", "UPSERT"),
+        ("y1", "s1", "DELETE"),
+    ]
+
+
+def test_a_record_that_comes_between_the_look_and_the_deletion_is_deleted(
+    source: ZohoSource, fresh_database: str
+) -> None:
+    kind = source.kind(TENANT, "students")
+    looks = 0
+
+    def parse(raw: object, known: linked.Known, received_at: datetime) -> Candidate | linked.Waiting:
+        nonlocal looks
+        looks += 1
+        if looks == 1:  # what was known is read already
+            source.take(TENANT, received("students", student()))
+        return kind.parse(raw, known, received_at)
+
+    slow = replace(kind, parse=parse)
+    later = datetime(2026, 2, 2, tzinfo=UTC)
+    answers = linked.take_linked(source.intake, source.origin(TENANT), [Deleted("s1")], slow, later, {})
+    assert (looks, outcome(answers)) == (2, [(UPDATED, None)])
+    assert told(fresh_database, "hub.people", "person_id") == [("s1", "UPSERT"), ("s1", "DELETE")]

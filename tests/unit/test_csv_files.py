@@ -295,3 +295,22 @@ def test_what_was_not_seen_is_told(tmp_path: Path) -> None:
         seen: Sequence[Any] = index.unseen("person", ["a", "b", "c"])
         assert seen == ["c"]
         assert index.unseen("course", ["a"]) == ["a"]
+
+
+def test_a_damaged_archive_is_told_of_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.zip"
+    header = b"sourcedId,status,name\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "orgs.csv", header + b"".join(b"o%d,active,Org %d\n" % (n, n * n) for n in range(5000))
+        )
+    whole = path.read_bytes()
+    told = set()
+    for place in range(60, len(whole) - 200, 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        with pytest.raises(PackageError) as refused, package(path) as files:  # noqa: PT012 - read to the end
+            for file in files:
+                with rows(file) as lines:
+                    list(lines)
+        told.add(str(refused.value).partition("archive ")[2])
+    assert {"(BadZipFile)", "(error)"} <= told

@@ -208,3 +208,12 @@ def test_the_guide_shows_a_file_that_is_right_and_every_filter() -> None:
     assert rules.of(ACME).target == "north"
     assert rules.of(ACME).source("sis").user.auth.render({}) == "saml2"
     assert [name for name in FILTERS if f"`{name}" not in guide] == []
+
+
+@pytest.mark.parametrize("source", ["elm", "zoho", "sis", "another"])
+def test_one_identity_may_be_told_without_the_other(source: str) -> None:
+    identity = (
+        parse(f'[sources.{source}.identity]\nperson = "{{email|lower}}"').general.source(source).identity
+    )
+    assert identity.person.render({"email": "A@x.test"}) == "a@x.test"
+    assert identity.course.render({"id": "7"}) == "7"

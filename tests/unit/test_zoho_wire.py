@@ -156,6 +156,16 @@ def test_a_record_without_event_id_is_the_same_event_only_at_the_same_time() -> 
     assert read({"id": "s1", "Name": "A"}).event_id != read({"id": "s1", "Name": "A"}).event_id
 
 
+@pytest.mark.parametrize("own", [{}, {"id": "s1"}, {"ID": "s1"}])
+def test_an_id_that_is_the_records_is_no_id_of_the_event(own: dict[str, Any]) -> None:
+    first, second = (
+        read({"id": "s1", "operation": "update", "data": {**own, "Name": name}}) for name in "AB"
+    )
+    assert first.event_id != second.event_id
+    assert [each.get("id", each.get("ID")) for each in (*first.records, *second.records)] == ["s1", "s1"]
+    assert read({"id": "n", "data": {"id": "s1", "Name": "A"}}).event_id == "n"
+
+
 @given(JSON, st.none() | st.text())
 def test_any_json_value_is_a_notice_or_a_problem(body: Any, zoho_id: str | None) -> None:
     def names_something() -> None:
