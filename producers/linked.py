@@ -192,11 +192,15 @@ def wake_all(intake: Intake, origin: Origin, kinds: Kinds) -> int:
     Raises:
         RetryLater: the database is away.
     """
-    with database_trouble(), intake.engine.connect() as connection:
-        ripe = parked.ripe(raw(connection), origin)
-    if ripe:
+    after, tried = ("", ""), 0
+    while True:
+        with database_trouble(), intake.engine.connect() as connection:
+            ripe = parked.ripe(raw(connection), origin, after, _CHUNK)
+        if not ripe:
+            return tried
         _log.info("parked_records_found_ripe", source=origin.source, count=len(ripe))
-    return _take_parked(intake, origin, kinds, ripe)
+        tried += _take_parked(intake, origin, kinds, ripe)
+        after = (ripe[-1].kind, ripe[-1].record_id)
 
 
 def waiting_tenants(engine: Engine, source: str) -> list[Origin]:

@@ -56,8 +56,8 @@ _RIPE = f"""
     SELECT {_COLUMNS} FROM parked_records p
     JOIN source_records s ON s.tenant = p.tenant AND s.source = p.source
         AND s.kind = p.missing_kind AND s.record_id = p.missing_id AND NOT s.content ? 'deleted'
-    WHERE p.tenant = %s AND p.source = %s
-    ORDER BY p.parked_at
+    WHERE p.tenant = %s AND p.source = %s AND (p.kind, p.record_id) > (%s, %s)
+    ORDER BY p.kind, p.record_id LIMIT %s
 """  # noqa: S608 - a constant
 _TENANTS = "SELECT DISTINCT tenant FROM parked_records WHERE source = %s ORDER BY tenant"
 
@@ -125,9 +125,9 @@ def waiting_for(driver: psycopg.Connection, origin: Origin, keys: Sequence[Key])
     return list(_rows(driver, _WAITING_FOR, [*columns, origin.tenant, origin.source]))
 
 
-def ripe(driver: psycopg.Connection, origin: Origin) -> list[Parked]:
-    """Return the records that need not wait any longer: what they wait for is there."""
-    return list(_rows(driver, _RIPE, [origin.tenant, origin.source]))
+def ripe(driver: psycopg.Connection, origin: Origin, after: Key, limit: int) -> list[Parked]:
+    """Return up to ``limit`` records that need not wait any longer, by their keys, from behind ``after``."""
+    return list(_rows(driver, _RIPE, [origin.tenant, origin.source, *after, limit]))
 
 
 def tenants(driver: psycopg.Connection, source: str) -> list[TenantId]:

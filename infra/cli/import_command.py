@@ -144,7 +144,7 @@ def _merged(one: Result, other: Result) -> Result:
         one.counts + other.counts,
         {**one.by_file, **other.by_file},
         one.removed + other.removed,
-        [*one.not_compared, *other.not_compared],
+        {**one.not_compared, **other.not_compared},
         other.waiting,
     )
 
@@ -170,8 +170,8 @@ def _tell(console: Console, result: Result, rejections: Rejections, report: Path
             f"{counts.unchanged:,} unchanged, {counts.skipped:,} skipped, {bad:,} rejected; "
             f"{result.removed:,} records removed, {result.waiting:,} waiting for others."
         )
-    for name in result.not_compared:
-        console.print(f"{name}: nothing was removed, as a row without readable id may be any record.")
+    for name, reason in result.not_compared.items():
+        console.print(f"{name}: nothing was removed, as {reason}.")
     if bad or counts.skipped:
         console.print(f"Rows that were not taken: {report}")
 

@@ -66,14 +66,14 @@ class Result:
         counts: answers, over all files.
         by_file: rows that were read, by file.
         removed: records that were deleted because a bulk file no longer had them.
-        not_compared: bulk files whose missing records were not deleted, as the id of some row was unreadable.
+        not_compared: bulk files whose missing records were not deleted, and why.
         waiting: records of the tenant's SIS that wait for others, after the import.
     """
 
     counts: Tally = field(default_factory=Tally)
     by_file: dict[str, int] = field(default_factory=dict)
     removed: int = 0
-    not_compared: list[str] = field(default_factory=list)
+    not_compared: dict[str, str] = field(default_factory=dict)
     waiting: int = 0
 
 
@@ -195,12 +195,13 @@ class Importer:
             self._progress(file, file.size)
 
     def _import(self, file: CsvFile, reader: "_Reader", index: Index, pool: Pool | None) -> None:
-        has_all_ids = True
+        has_all_ids, count = True, 0
         with rows(file, reader.encoding, reader.delimiter) as lines:
             under_way: deque[tuple[_Batch, Future[Taken]]] = deque()
             for batch in self._batches(file, lines, reader):
                 ids = [record.id for record in batch.records if record.id is not None]
                 has_all_ids = has_all_ids and len(ids) == len(batch.records)
+                count += len(batch.records)
                 if self._remove_absent:
                     index.see(reader.kind, ids)
                 under_way.append((batch, self._begin(batch, pool)))
@@ -211,10 +212,12 @@ class Importer:
                 self._settle(*under_way.popleft())
         self._progress(file, file.size)
         if self._remove_absent and file.mode != DELTA:
-            if has_all_ids:
+            if not count:
+                self._result.not_compared[file.name] = "it has no rows"
+            elif has_all_ids:
                 self._remove(reader.kind, index)
             else:
-                self._result.not_compared.append(file.name)
+                self._result.not_compared[file.name] = "a row without readable id may be any record"
 
     def _begin(self, batch: _Batch, pool: Pool | None) -> Future[Taken]:
         if pool is not None:

@@ -126,8 +126,17 @@ def _stored(row: Mapping[Any, Any]) -> StoredEvent:
 
 
 def finish(connection: Connection, number: int, status: EventStatus, reason: str | None = None) -> None:
-    """Close an event, in the transaction that took its records in."""
-    values = {"status": status.value, "reason": reason, "finished_at": func.clock_timestamp()}
+    """Close an event, in the transaction that took its records in.
+
+    What it held goes with that, people's data as it is; a failed one keeps it, to be tried again.
+    """
+    values: dict[str, Any] = {
+        "status": status.value,
+        "reason": reason,
+        "finished_at": func.clock_timestamp(),
+    }
+    if status is not EventStatus.FAILED:
+        values["content"] = {}
     connection.execute(update(events).where(events.c.id == number).values(**values))
 
 

@@ -177,8 +177,9 @@ class _Sync:
         kind = _SYNCED.get(request.match_info["kind"])
         if kind is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"Kinds are {', '.join(_SYNCED)}.")
-        tenant, now = request[TENANT], datetime.now(UTC)
+        tenant = request[TENANT]
         body = await _value(request)
+        now = datetime.now(UTC)  # when it was there: a slow upload is no older than what came meanwhile
         raws = bodies.records_of(body)
 
         def take(received: Sequence[object], also: Also) -> list[Answer]:

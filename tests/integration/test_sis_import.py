@@ -219,3 +219,14 @@ def test_a_row_that_is_known_takes_the_place_of_one_that_waits(fresh_database: s
     # What was told last counts: were the missing classes to come now, nobody would be moved there.
     assert "0 waiting" in back
     assert kept(fresh_database, "enrolment") == before
+
+
+def test_a_file_without_rows_removes_nothing(fresh_database: str, tmp_path: Path) -> None:
+    report, folder = tmp_path / "r.csv", exported(tmp_path, seeded(SisPlan(students=3, classes=2)))
+    imported(fresh_database, [folder], report)
+    before = kept(fresh_database, "enrolment")
+    path = tmp_path / "enrollments.csv"
+    path.write_text((folder / "enrollments.csv").read_text("utf-8").partition("\n")[0] + "\n", "utf-8")
+    _, text, _ = imported(fresh_database, [path], report, remove_absent=True)
+    assert "enrollments.csv: nothing was removed, as it has no rows." in text
+    assert kept(fresh_database, "enrolment") == before

@@ -87,6 +87,8 @@ async def test_insert_update_and_delete_reach_the_outbox(fresh_database: str) ->
         ("UPSERT", "Ada Changed"),
         ("DELETE", "Ada Changed"),
     ]
+    # People's data stays no longer than it is needed.
+    assert rows(fresh_database, "SELECT DISTINCT content FROM webhook_events") == [({},)]
 
 
 async def test_an_event_that_is_sent_again_is_done_once(fresh_database: str) -> None:
