@@ -10,7 +10,7 @@ from dataclasses import replace
 import msgspec
 
 from infra.mapping import TenantRules
-from infra.mapping.model import OnDelete
+from infra.mapping.model import EmailChange, OnDelete
 from processors.selection import selected
 from schemas.events import AccountPolicy, Operation, Person
 from schemas.ids import MoodleUserId, PersonId
@@ -20,24 +20,28 @@ from schemas.version import Version
 
 
 class Profile(msgspec.Struct, frozen=True, array_like=True):
-    """What the newest event of one source says of the person; ``fields`` are those that have a value."""
+    """What the newest event of one record says of the person; ``fields`` are those that have a value."""
 
     version: Version
     deleted: bool
     policy: AccountPolicy
     fields: dict[str, str]
+    record_id: str = ""
 
 
 class PersonEntry(msgspec.Struct, frozen=True, array_like=True):
     """A person as the sources tell, and the account last asked for.
 
     Attributes:
-        profiles: by source; none while only enrolments of the person have come.
+        profiles: by source, of its records the one that counts: the newest that is not deleted, or else the
+            newest; none while only enrolments of the person have come.
         issued: the last command's wish; none before the first.
+        others: by source, those of its further records.
     """
 
     profiles: dict[str, Profile] = {}
     issued: UserWish | None = None
+    others: dict[str, tuple[Profile, ...]] = {}
 
 
 class AccountEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -75,7 +79,22 @@ def profile_of(event: Person) -> Profile:
     }
     fields = {name: value for name, value in said.items() if value}
     is_deleted = event.operation is Operation.DELETE
-    return Profile(event.version, is_deleted, event.account_policy, {**event.attributes, **fields})
+    told = {**event.attributes, **fields}
+    return Profile(event.version, is_deleted, event.account_policy, told, event.source_record_id)
+
+
+def with_profile(entry: PersonEntry, source: str, profile: Profile) -> PersonEntry | None:
+    """Return ``entry`` after ``source`` has told ``profile``; none if that is nothing new."""
+    lead = entry.profiles.get(source)
+    told = (lead, *entry.others.get(source, ())) if lead else ()
+    known = next((one for one in told if one.record_id == profile.record_id), None)
+    if known and (profile.version < known.version or profile == known):
+        return None
+    told = (profile, *(one for one in told if one is not known))
+    lead = max(told, key=lambda one: (not one.deleted, one.version, one.record_id))
+    rest = tuple(one for one in told if one is not lead)
+    others = {**entry.others, source: rest} if rest else entry.others
+    return msgspec.structs.replace(entry, profiles={**entry.profiles, source: lead}, others=others)
 
 
 def wanted(
@@ -107,13 +126,15 @@ def wanted(
     if has_account and entry.issued is not None:
         create = entry.issued.create  # the account is there; that alone is no reason to ask again
     fields = {source: {**rules.values, **one.fields} for source, one in profiles.items()}
+    email, source = _first_of("email", fields, rules)
     return UserWish(
         person_id=person,
         create=create,
         suspended=False if entry.issued is not None and entry.issued.suspended is not None else None,
         profile_fields=_profile_fields(fields, rules),
         username=_first("username", fields, rules),
-        email=_first("email", fields, rules),
+        email=email,
+        update_email=_may_update(email, source, rules),
         first_name=_first("first_name", fields, rules),
         last_name=_first("last_name", fields, rules),
         auth=_first("auth", fields, rules),
@@ -136,11 +157,28 @@ def _left(entry: PersonEntry, rules: TenantRules) -> UserWish | None:
     return None
 
 
+def _may_update(email: str | None, source: str, rules: TenantRules) -> bool:
+    """Whether the account shall get this address of ``source`` although it has another one.
+
+    A made-up address (RFC 2606 reserves ``.invalid``) only serves to make an account; it replaces none.
+    """
+    if email is None or email.lower().endswith(".invalid"):
+        return False
+    return rules.source(source).user.email_change is EmailChange.UPDATE
+
+
 def _first(name: str, fields: Mapping[str, Mapping[str, str]], rules: TenantRules) -> str | None:
+    return _first_of(name, fields, rules)[0]
+
+
+def _first_of(
+    name: str, fields: Mapping[str, Mapping[str, str]], rules: TenantRules
+) -> tuple[str | None, str]:
+    """Return a field's value and the source that it is from."""
     for source in rules.order("person", name, list(fields)):
         if value := getattr(rules.source(source).user, name).render(fields[source]):
-            return str(value)
-    return None
+            return str(value), source
+    return None, ""
 
 
 def _profile_fields(fields: Mapping[str, Mapping[str, str]], rules: TenantRules) -> dict[str, str]:

@@ -464,7 +464,7 @@ class CourseStage:
         if entry.issued == issued:
             table.put(at, entry)
             return ()
-        state_is_known = _state_is_known(entry)
+        state_is_known = _state_is_known(entry, issued)
         entry = msgspec.structs.replace(entry, issued=issued, generation=entry.generation + 1)
         table.put(at, entry)
         return [self._command(place, entry, issued, state_is_known, now)]
@@ -545,10 +545,13 @@ def _enrolment(event: EnrolmentByCourse, known: EnrolmentEntry | None) -> Enrolm
     )
 
 
-def _state_is_known(entry: EnrolmentEntry) -> bool:
+def _state_is_known(entry: EnrolmentEntry, wished: Issued) -> bool:
     """Whether the sink can do without looking the enrolment up first.
 
     So it is after the hub's own enrolment, and for the first one of an account that the hub has just made. To
-    suspend where the hub never enrolled, the sink has to look: a suspend must not make an enrolment.
+    suspend where the hub never enrolled, the sink has to look: a suspend must not make an enrolment. It also
+    has to look after a change of the role or a refusal: the person may have a role that is to be taken away.
     """
+    if entry.refused is not None or (entry.issued is not None and entry.issued.role is not wished.role):
+        return False
     return entry.applied is not None or (entry.account_is_new and entry.status is EnrolmentStatus.ACTIVE)

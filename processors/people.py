@@ -8,25 +8,33 @@ known and undisputed, then go on to the course stage.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from operator import attrgetter
 
 import msgspec
 
 from infra.mapping import Mapping
 from infra.stage import Output, Table
-from processors.accounts import AccountEntry, PersonEntry, profile_of, wanted
+from processors.accounts import AccountEntry, PersonEntry, profile_of, wanted, with_profile
 from processors.debts import DebtEntry, PaymentEntry, debt_key, judge, payment_key, payment_of
 from processors.renewal import are_new
 from processors.statuses import status_of
 from processors.timers import due
+from processors.wishes import Wish, is_same, outdone, parted, wish_of
 from schemas.academics import Payment
-from schemas.events import AccountPolicy, Enrolment, EnrolmentByCourse, EnrolmentStatus, Person, Role
+from schemas.events import (
+    AccountPolicy,
+    Enrolment,
+    EnrolmentByCourse,
+    EnrolmentStatus,
+    Operation,
+    Person,
+    Role,
+)
 from schemas.ids import (
     CommandId,
     CourseId,
-    EnrolmentId,
     MoodleUserId,
     PersonId,
-    SectionId,
     TenantId,
     deterministic_id,
     key,
@@ -40,18 +48,24 @@ from schemas.version import Version
 
 
 class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
-    """The newest wish for a person in a course, and with which account it went on (none: it waits)."""
+    """What is wished for a person in a course.
 
-    version: Version
-    enrolment_id: EnrolmentId
-    status: EnrolmentStatus
-    role: Role
-    source_system: str
-    recorded_at: datetime
-    starts_at: datetime | None
-    ends_at: datetime | None
+    Attributes:
+        wish: the one that counts.
+        sent_with: the account with which it went on; none: it waits.
+        others: those of further enrolments, and of deleted ones.
+    """
+
+    wish: Wish
     sent_with: MoodleUserId | None = None
-    section_ids: tuple[SectionId, ...] = ()
+    others: tuple[Wish, ...] = ()
+
+    @property
+    def version(self) -> Version:
+        """The newest of all: a wish that counts again is news, however old it is itself."""
+        if not self.others:
+            return self.wish.version
+        return max(self.wish.version, *(one.version for one in self.others))
 
 
 def person_key(tenant: TenantId, person: PersonId) -> str:
@@ -76,12 +90,12 @@ def waits(account: AccountEntry | None, enrolment: EnrolmentEntry) -> bool:
     """
     if enrolment.sent_with is not None:
         return False
-    return not (account and account.missing and enrolment.status is not EnrolmentStatus.ACTIVE)
+    return not (account and account.missing and enrolment.wish.status is not EnrolmentStatus.ACTIVE)
 
 
 def may_be_held(enrolment: EnrolmentEntry) -> bool:
     """Whether a payment that is overdue suspends ``enrolment``."""
-    return enrolment.status is EnrolmentStatus.ACTIVE and enrolment.role is Role.STUDENT
+    return enrolment.wish.status is EnrolmentStatus.ACTIVE and enrolment.wish.role is Role.STUDENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,37 +106,48 @@ class PeopleStage:
     sites: Sites
 
     def on_person(self, event: Person, table: Table) -> Iterable[Output]:
-        """Take the newest profile of the source; ask for the account if that changes what is wished."""
+        """Take the newest profile of the record; ask for the account if that changes what is wished."""
         at = person_key(event.tenant, event.person_id)
-        entry = table.get(at, PersonEntry) or PersonEntry()
-        known = entry.profiles.get(event.source_system)
-        if known and event.version < known.version:
+        known = table.get(at, PersonEntry) or PersonEntry()
+        entry = with_profile(known, event.source_system, profile_of(event))
+        if entry is None:
             return ()
-        profile = profile_of(event)
-        if profile == known:
-            return ()
-        entry = msgspec.structs.replace(entry, profiles={**entry.profiles, event.source_system: profile})
         table.put(at, entry)
         return self._ask(event.tenant, event.person_id, entry, event.recorded_at, table)
 
     def on_enrolment(self, event: Enrolment, table: Table) -> Iterable[Output]:
-        """Take the newest wish; send it on if the account is known, else see that it is asked for."""
+        """Take the newest wish; send on the one that counts if the account is known, else ask for it."""
         at = enrolment_key(event.tenant, event.person_id, event.course_id)
         known = table.get(at, EnrolmentEntry)
-        if known and event.version < known.version:
+        wishes = self._wishes(event, known)
+        if not wishes:
             return ()
-        status = status_of(event, self.mapping, known.status if known else None)
-        if status is None:
+        wish, others = parted(wishes, self.mapping.of(event.tenant))
+        if known and wish is known.wish:
+            table.put(at, msgspec.structs.replace(known, others=others))
             return ()
         account = table.get(account_key(event.tenant, event.person_id), AccountEntry)
-        entry = _enrolment(event, status, account.usable if account else None)
-        if known and _is_same(entry, known):
-            return ()
+        entry = EnrolmentEntry(wish, account.usable if account else None, others)
         table.put(at, entry)
         if entry.sent_with is not None:
             return [self._send(event.tenant, event.person_id, event.course_id, entry, table)]
         person = table.get(person_key(event.tenant, event.person_id), PersonEntry)
         return self._ask(event.tenant, event.person_id, person or PersonEntry(), event.recorded_at, table)
+
+    def _wishes(self, event: Enrolment, known: EnrolmentEntry | None) -> list[Wish]:
+        """Return all wishes for the person in the course after ``event``; none if it changes nothing."""
+        wishes = [known.wish, *known.others] if known else []
+        old = outdone(event, wishes, self.mapping.of(event.tenant)) if wishes else wishes
+        newest = max(old, key=attrgetter("version")) if old else None
+        if newest and event.version < newest.version:
+            return []
+        status = status_of(event, self.mapping, _status_before(event, known, newest))
+        if status is None:
+            return []
+        wish = wish_of(event, status)
+        if newest and is_same(wish, newest):
+            return []
+        return [wish, *[one for one in wishes if one not in old]]
 
     def on_result(self, result: MoodleResult, table: Table) -> Iterable[Output]:
         """Take the account from the result of a user command, and let waiting enrolments go on."""
@@ -234,23 +259,24 @@ class PeopleStage:
     ) -> Output:
         if enrolment.sent_with is None:
             raise ValueError("an enrolment goes on with an account only")
+        wish, version = enrolment.wish, enrolment.version
         is_held = may_be_held(enrolment) and self._is_overdue(tenant, person, table)
         event = EnrolmentByCourse(
             tenant=tenant,
-            enrolment_id=enrolment.enrolment_id,
+            enrolment_id=wish.enrolment_id,
             person_id=person,
             course_id=course,
             moodle_user_id=enrolment.sent_with,
             account_is_new=is_new,
-            status=EnrolmentStatus.SUSPENDED if is_held else enrolment.status,
-            role=enrolment.role,
-            source_system=enrolment.source_system,
-            version_time=enrolment.version.time,
-            version_sequence=enrolment.version.sequence,
-            recorded_at=enrolment.recorded_at,
-            starts_at=enrolment.starts_at,
-            ends_at=enrolment.ends_at,
-            section_ids=enrolment.section_ids,
+            status=EnrolmentStatus.SUSPENDED if is_held else wish.status,
+            role=wish.role,
+            source_system=wish.source_system,
+            version_time=version.time,
+            version_sequence=version.sequence,
+            recorded_at=wish.recorded_at,
+            starts_at=wish.starts_at,
+            ends_at=wish.ends_at,
+            section_ids=wish.section_ids,
         )
         return Output(self.sites.shared.enrolments_by_course, event)
 
@@ -259,27 +285,16 @@ def _statuses(tenant: TenantId, person: PersonId, entry: PersonEntry, table: Tab
     """Return the statuses of the person's enrolments, if they decide on the account."""
     if all(profile.policy is AccountPolicy.ALWAYS for profile in entry.profiles.values()):
         return set()
-    return {one.status for _, one in table.scan(enrolment_key(tenant, person, ""), EnrolmentEntry)}
+    return {one.wish.status for _, one in table.scan(enrolment_key(tenant, person, ""), EnrolmentEntry)}
 
 
-def _enrolment(event: Enrolment, status: EnrolmentStatus, sent_with: MoodleUserId | None) -> EnrolmentEntry:
-    return EnrolmentEntry(
-        version=event.version,
-        enrolment_id=event.enrolment_id,
-        status=status,
-        role=event.role,
-        source_system=event.source_system,
-        recorded_at=event.recorded_at,
-        starts_at=event.starts_at,
-        ends_at=event.ends_at,
-        sent_with=sent_with,
-        section_ids=event.section_ids,
-    )
-
-
-def _is_same(entry: EnrolmentEntry, known: EnrolmentEntry) -> bool:
-    """Whether ``entry`` wishes what ``known`` does, whenever recorded and with whatever account."""
-    return entry == msgspec.structs.replace(known, sent_with=entry.sent_with, recorded_at=entry.recorded_at)
+def _status_before(
+    event: Enrolment, known: EnrolmentEntry | None, newest: Wish | None
+) -> EnrolmentStatus | None:
+    """Return the status that a policy to leave things as they are keeps."""
+    if newest:
+        return newest.status
+    return known.wish.status if known and event.operation is Operation.DELETE else None
 
 
 def _answered(entry: AccountEntry, result: MoodleResult) -> AccountEntry:

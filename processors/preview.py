@@ -125,5 +125,5 @@ def _debtors(entries: Entries, old: Rules, new: Rules, now: datetime) -> Iterabl
 def _statuses(entries: Entries) -> dict[tuple[str, str], set[EnrolmentStatus]]:
     found: dict[tuple[str, str], set[EnrolmentStatus]] = {}
     for (tenant, person, _), one in entries_of(entries, "enrolment", people.EnrolmentEntry):
-        found.setdefault((tenant, person), set()).add(one.status)
+        found.setdefault((tenant, person), set()).add(one.wish.status)
     return found

@@ -50,6 +50,8 @@ class UserWish:
     """Whether the account is to be suspended; none leaves that as it is."""
     profile_fields: Mapping[str, str] = field(default_factory=dict)
     """Custom profile fields by short name."""
+    update_email: bool = False
+    """Give the person's account this address if it has another one; otherwise CONFLICT is the result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,8 @@ def step(wish: UserWish, found: Sequence[Account]) -> Step:
 
 
 def _compared(wish: UserWish, found: Account) -> Step:
-    if wish.email is not None and wish.email.strip().lower() != found.email.lower():
+    is_other = wish.email is not None and wish.email.strip().lower() != found.email.lower()
+    if is_other and not (wish.update_email and found.idnumber == wish.person_id):
         return Verdict(outcome=Outcome.CONFLICT, reason=Reason.EMAIL_MISMATCH, moodle_user_id=found.id)
     wished = {
         "idnumber": wish.person_id,
@@ -122,6 +123,8 @@ def _compared(wish: UserWish, found: Account) -> Step:
     fields = {name: value for name, value in wished.items() if value != there[name].strip()}
     if wish.suspended is not None and wish.suspended != found.suspended:
         fields["suspended"] = str(int(wish.suspended))
+    if is_other:
+        fields["email"] = _or(wish.email, found.email)
     profile = _differing(wish.profile_fields, found.profile)
     if not fields and not profile:
         return Verdict(outcome=Outcome.UNCHANGED, moodle_user_id=found.id)

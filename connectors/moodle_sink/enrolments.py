@@ -1,4 +1,8 @@
-"""Enrolment commands: enrol, suspend, re-activate and remove manual enrolments, keeping their dates."""
+"""Enrolment commands: enrol, suspend, re-activate and remove manual enrolments, keeping their dates.
+
+What roles a person has besides is known only from the look-up; so a change of the role is a command whose
+state is not known.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -9,9 +13,10 @@ from connectors.moodle.faults import Refused
 from connectors.moodle.form import FRAME
 from connectors.moodle_sink.batches import halves, isolate, lanes, together
 from connectors.moodle_sink.members import Members, read_members
+from connectors.moodle_sink.surplus_roles import Surplus, surplus_of, take_away
 from connectors.moodle_sink.verdicts import Ledger, Verdict, rejected
 from schemas.events import EnrolmentStatus, Role
-from schemas.ids import MoodleCourseId
+from schemas.ids import CommandId, MoodleCourseId
 from schemas.moodle import Action, EnrolmentWish, MoodleCommand, Outcome
 from schemas.reasons import Reason
 
@@ -23,7 +28,7 @@ FIELDS: Final = 6
 """Variables of one enrolment; none is ever left out, because Moodle would reset it."""
 UNENROL_FIELDS: Final = 2
 COURSES_A_CALL: Final = 5
-"""Courses whose members are read together: at most some 10,000 rows in one answer."""
+"""Courses whose members are read together: at most some 5,000 rows in one answer."""
 
 REFUSALS: Final = {
     "wsusercannotassign": Reason.ROLE_NOT_ASSIGNABLE,
@@ -44,13 +49,15 @@ class EnrolmentWriter:
         Args:
             moodle: the client of the site.
             ledger: holds an enrolment that has to do with groups, until those are done.
-            roles: Moodle's role ids.
+            roles: Moodle's role ids; whoever has another of these than the wished one loses it.
             groups: whether every enrolment has to do with groups, not only one with sections.
         """
         self._moodle = moodle
         self._ledger = ledger
         self._roles = roles
         self._groups = groups
+        self._surplus: dict[CommandId, list[Surplus]] = {}
+        self._placed: dict[CommandId, Verdict] = {}
 
     async def write(self, commands: Sequence[MoodleCommand]) -> None:
         """Apply ``commands``.
@@ -62,9 +69,19 @@ class EnrolmentWriter:
             if not _leaves(command) and _wish(command).role not in self._roles:
                 self._ledger.settle(command, rejected(Reason.ROLE_NOT_ASSIGNABLE))
         await self._look_up(self._ledger.fresh(commands))
-        todo = self._ledger.fresh(commands)
+        todo = [one for one in self._ledger.fresh(commands) if one.command_id not in self._placed]
         await self._in_lanes([command for command in todo if not _leaves(command)], FIELDS)
         await self._in_lanes([command for command in todo if _leaves(command)], UNENROL_FIELDS)
+        # Only now: nobody is without a role in between.
+        await self._take_roles(commands)
+
+    async def _take_roles(self, commands: Sequence[MoodleCommand]) -> None:
+        """Settle those whose enrolment is there, after taking the roles that are not wished."""
+        placed = [command for command in commands if command.command_id in self._placed]
+        surplus = [one for command in placed for one in self._surplus[command.command_id]]
+        await take_away(self._moodle, self._ledger, surplus)
+        for command in self._ledger.open(placed):
+            self._settle_or_hold(command, self._placed[command.command_id])
 
     async def _in_lanes(self, commands: Sequence[MoodleCommand], fields: int) -> None:
         room = min(self._moodle.settings.batch_size, (self._moodle.max_input_vars - FRAME) // fields)
@@ -94,15 +111,29 @@ class EnrolmentWriter:
                     )
                     self._ledger.settle(command, verdict)
             else:
-                self._settle_right_ones(commands, members)
+                for command in commands:
+                    self._compare(command, members)
 
-    def _settle_right_ones(self, commands: Sequence[MoodleCommand], members: Members) -> None:
-        for command in commands:
-            verdict = already(_wish(command), members)
-            if verdict:
-                self._done(command, verdict)
+    def _compare(self, command: MoodleCommand, members: Members) -> None:
+        """Note the roles that are to go; settle ``command`` if nothing else is to be done."""
+        wish = _wish(command)
+        there = members.roles.get(wish.moodle_user_id, frozenset())
+        surplus = [Surplus(command, wish, role) for role in sorted(surplus_of(wish, there, self._roles))]
+        if surplus:
+            self._surplus[command.command_id] = surplus
+        if verdict := already(wish, members, self._roles):
+            self._done(command, verdict)
 
     def _done(self, command: MoodleCommand, verdict: Verdict) -> None:
+        """End ``command``, or its first part if roles are to be taken or groups to be seen to."""
+        if command.command_id not in self._surplus:
+            self._settle_or_hold(command, verdict)
+            return
+        self._placed[command.command_id] = verdict
+        if verdict.outcome is Outcome.APPLIED:
+            self._ledger.note(command, verdict.action)
+
+    def _settle_or_hold(self, command: MoodleCommand, verdict: Verdict) -> None:
         """Settle ``command``; hold it if it has an enrolment whose groups are still to be seen to."""
         has_groups = self._groups or bool(_wish(command).section_ids)
         if has_groups and verdict.status is not None:
@@ -155,9 +186,10 @@ class EnrolmentWriter:
         self._ledger.settle(command, rejected(REFUSALS.get(refusal.code, Reason.REFUSED)))
 
 
-def already(wish: EnrolmentWish, members: Members) -> Verdict | None:
-    """Return the verdict on a wish that needs nothing to be done, or none.
+def already(wish: EnrolmentWish, members: Members, roles: Mapping[Role, int]) -> Verdict | None:
+    """Return the verdict on a wish for which the enrolment is as it shall be, or none.
 
+    Roles beside the wished one are not its concern. Without the wished one the person is enrolled anew.
     An enrolment that is not active now may be suspended, or active with dates in the future: Moodle does not
     tell. So suspending is wished of it anew; only a person who is not enrolled at all is left alone.
     """
@@ -170,7 +202,8 @@ def already(wish: EnrolmentWish, members: Members) -> Verdict | None:
         there = user in members.active or user in members.inactive
         return None if there else Verdict(outcome=Outcome.UNCHANGED)
     dated = wish.starts_at is not None or wish.ends_at is not None
-    if user in members.active and not dated:
+    has_role = roles[wish.role] in members.roles.get(user, ())
+    if user in members.active and has_role and not dated:
         return Verdict(outcome=Outcome.UNCHANGED, status=EnrolmentStatus.ACTIVE)
     return None
 

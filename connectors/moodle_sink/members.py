@@ -1,6 +1,6 @@
 """Who is enrolled in courses: read page by page, so that a large course does not outlast the time-out."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,7 +10,8 @@ from connectors.moodle.form import Params
 from schemas.ids import MoodleCourseId
 
 ENROLLED: Final = "core_enrol_get_enrolled_users"
-PAGE: Final = 1000
+PAGE: Final = 500
+"""People read at once of a course; Moodle looks up the roles of each on their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,10 +21,12 @@ class Members:
     Attributes:
         active: those whose enrolment is active now.
         inactive: those who are suspended, or whose dates do not include the present.
+        roles: Moodle's role ids that each of them has in this very course.
     """
 
     active: Set[int]
     inactive: Set[int]
+    roles: Mapping[int, Set[int]]
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class _Listing:
     which: str
     page: int
     ids: list[int] = field(default_factory=list)
+    roles: dict[int, Set[int]] = field(default_factory=dict)
     done: bool = False
     refusal: Refused | None = None
 
@@ -41,7 +45,7 @@ class _Listing:
         """Return the call that reads the next page; it begins with the last row known, as a check."""
         options = {
             self.which: "1",
-            "userfields": "id",
+            "userfields": "id,roles",
             "limitfrom": str(max(0, len(self.ids) - 1)),
             "limitnumber": str(self.page),
         }
@@ -55,9 +59,10 @@ class _Listing:
             return
         ids = [row["id"] for row in answer]
         if self.ids and ids[:1] != self.ids[-1:]:
-            self.ids = []
+            self.ids, self.roles = [], {}
             return
         self.ids += ids[1:] if self.ids else ids
+        self.roles |= {row["id"]: {role["roleid"] for role in row.get("roles", ())} for row in answer}
         self.done = len(ids) < self.page
 
 
@@ -84,6 +89,6 @@ async def read_members(
         for listing, answer in zip(todo, answers, strict=True):
             listing.take(answer)
     return [
-        one.refusal or other.refusal or Members(set(one.ids), set(other.ids))
+        one.refusal or other.refusal or Members(set(one.ids), set(other.ids), one.roles | other.roles)
         for one, other in zip(active, inactive, strict=True)
     ]

@@ -12,6 +12,7 @@ FUNCTIONS: Final = (
     "core_course_get_courses",
     "core_course_get_courses_by_field",
     "core_enrol_get_enrolled_users",
+    "core_role_unassign_roles",
     "core_user_create_users",
     "core_user_get_users",
     "core_user_get_users_by_field",
@@ -69,7 +70,8 @@ class SinkSettings:
     """What the sink has to know of its site beside how to reach it.
 
     Attributes:
-        roles: Moodle's role id of each role; the defaults are those of a stock Moodle.
+        roles: Moodle's role id of each role; the defaults are those of a stock Moodle. These roles are the
+            hub's: whoever has one in a course beside the wished one loses it. No other role is touched.
         default_category_id: category of courses that are created without naming one.
         groups: whether somebody enrolled without a section is taken out of the groups of sections. It costs
             two look-ups a batch, so it is for sites on which sections are made groups.

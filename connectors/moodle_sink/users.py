@@ -31,6 +31,7 @@ ADDRESSES_A_CALL: Final = 25
 """Searches that ignore case read the whole user table each, so a request holds few of them."""
 
 WARNINGS: Final = {
+    "useremailinvalid": Reason.INVALID_FIELD,
     "usernotupdatedadmin": Reason.USER_PROTECTED,
     "usernotupdatedguest": Reason.USER_PROTECTED,
     "usernotupdatedremote": Reason.USER_PROTECTED,
@@ -73,7 +74,9 @@ class UserWriter:
             self._decide(command)
         for wave in rival_free(self._new, _uniques):
             await together(map(self._create, self._unrivalled(wave)))
-        await together(map(self._update, self._fitting(self._changes, _width)))
+        # Moodle checks without a lock that an address is free, also when an account changes to it.
+        for changes in rival_free(self._changes, _address):
+            await together(map(self._update, self._fitting(changes, _width)))
 
     async def _look_up_all(self, commands: Sequence[MoodleCommand]) -> None:
         parts = self._fitting(commands, lambda _: 1)
@@ -168,9 +171,8 @@ class UserWriter:
 
     async def _without_taken(self, news: Sequence[New]) -> list[New]:
         """Settle those whose address or username somebody has by now, perhaps they themselves."""
-        emails = {new.fields["email"] for _, new in news}
         values: dict[str, list[str]] = {
-            "email": sorted(emails | {email.lower() for email in emails}),
+            "email": _in_small_letters_too(news),
             "username": [new.fields["username"] for _, new in news],
         }
         calls: list[tuple[str, Params]] = [
@@ -188,7 +190,7 @@ class UserWriter:
         )
         return self._still_missing(news)
 
-    async def _search(self, news: Sequence[New]) -> None:
+    async def _search(self, news: Sequence[New | Change]) -> None:
         # "_" and "%" in an address match more than themselves: `taken` compares the whole address.
         calls: list[tuple[str, Params]] = [
             (SEARCH, {"criteria": [{"key": "email", "value": new.fields["email"]}]}) for _, new in news
@@ -221,15 +223,36 @@ class UserWriter:
         with self._ledger.doubting((command, Action.UPDATED) for command, _ in changes):
             answer = await self._moodle.call(UPDATE, {"users": users})
         warned = {row["itemid"]: row["warningcode"] for row in answer["warnings"]}
-        again = []
+        again, rivals = [], []
         for command, change in changes:
             code = warned.get(change.id)
             if code == "dmlwriteexception" and len(changes) > 1:
                 again.append((command, change))  # a deadlock does not come back when tried alone
+            elif code == "useremailduplicate":
+                rivals.append((command, change))
             else:
                 self._ledger.settle(command, _updated(change.id, code))
         for single in again:
             await self._send_changes([single])
+        if rivals:
+            await self._settle_rivals(rivals)
+
+    async def _settle_rivals(self, changes: Sequence[Change]) -> None:
+        """Settle changes to an address that somebody has, whom a look-up names."""
+        self._remember(
+            await self._moodle.call(BY_FIELD, {"field": "email", "values": _in_small_letters_too(changes)})
+        )
+        hidden = [one for one in changes if _address(one)[0] not in self._owners]
+        for at in range(0, len(hidden), ADDRESSES_A_CALL):
+            await self._search(hidden[at : at + ADDRESSES_A_CALL])
+        for one in changes:
+            verdict = Verdict(
+                outcome=Outcome.CONFLICT,
+                reason=Reason.EMAIL_TAKEN,
+                moodle_user_id=one[1].id,
+                other_moodle_user_id=self._owners.get(_address(one)[0]),
+            )
+            self._ledger.settle(one[0], verdict)
 
     def _not_changed(self, change: Change, refusal: Refused) -> None:
         reason = Reason.INVALID_FIELD if refusal.code == "invalidparameter" else Reason.REFUSED
@@ -244,6 +267,17 @@ def _wish(command: MoodleCommand) -> UserWish:
 
 def _uniques(new: New) -> tuple[Unique, Unique]:
     return rivalry(new[1].fields["email"], new[1].fields["username"])
+
+
+def _address(change: Change) -> tuple[Unique, ...]:
+    """Return the address to which an account is changed, whatever its case, if it is."""
+    email = change[1].fields.get("email")
+    return () if email is None else ((Reason.EMAIL_TAKEN, email.lower()),)
+
+
+def _in_small_letters_too(items: Sequence[New | Change]) -> list[str]:
+    emails = {item.fields["email"] for _, item in items}
+    return sorted(emails | {email.lower() for email in emails})
 
 
 def _width(item: New | Change) -> int:

@@ -121,10 +121,22 @@ def _joined(first: Verdict, last: Verdict) -> Verdict:
 
 
 def winners(records: Sequence[MoodleCommand]) -> list[MoodleCommand]:
-    """Return the last command for each entity, in the order of ``records``."""
+    """Return the last command for each entity, in the order of ``records``.
+
+    What an earlier one did not know of its enrolment, the last one does not know either: that the state is
+    known presumes that the earlier one was applied.
+    """
     last = {command.entity: command.command_id for command in records}
+    unknown = {one.entity for one in records if one.enrolment and not one.enrolment.state_is_known}
     unique = {command.command_id: command for command in records}
-    return [command for command in unique.values() if last[command.entity] == command.command_id]
+    chosen = [command for command in unique.values() if last[command.entity] == command.command_id]
+    return [_unknown(command) if command.entity in unknown else command for command in chosen]
+
+
+def _unknown(command: MoodleCommand) -> MoodleCommand:
+    if command.enrolment is None:
+        raise AssertionError
+    return replace(command, enrolment=replace(command.enrolment, state_is_known=False))
 
 
 def result(command: MoodleCommand, verdict: Verdict, completed_at: datetime) -> MoodleResult:

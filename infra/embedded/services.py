@@ -188,7 +188,7 @@ def _write_services(data: Path, chosen: Mapping[str, int]) -> Services:
 
 
 def down(data: Path) -> None:
-    """Stop all services in order: Kafka's orderly stop matters most, since it ends open transactions."""
+    """Stop all services in order. The hub has to be stopped before: see the runbook on a single broker."""
     if not data.is_dir():
         return
     with _locked(data):

@@ -39,6 +39,24 @@ class Metadata(StrEnum):
     AT_ONCE = "at once"
 
 
+class EmailChange(StrEnum):
+    """What becomes of an account that has another e-mail address than its source says."""
+
+    CONFLICT = "conflict"
+    """A person decides: the account may be somebody else's."""
+    UPDATE = "update"
+    """It is given the source's address."""
+
+
+class Records(StrEnum):
+    """Which of a source's several enrolments of one person in one course counts."""
+
+    NEWEST = "newest"
+    """Its newest record says it all, as where each record is one more wish for the same enrolment."""
+    ANY_ACTIVE = "any active"
+    """Each record lives for itself: while one is active, the others suspend and remove nothing."""
+
+
 class IdentityRules(_Part):
     """How the ids are made that people and courses have in the hub; equal ids are one person, one course."""
 
@@ -54,6 +72,7 @@ class UserRules(_Part):
     first_name: Choice = choice("{first_name}")
     last_name: Choice = choice("{last_name}")
     auth: Choice = choice("{auth}")
+    email_change: EmailChange = EmailChange.CONFLICT
     profile_fields: dict[str, Template] = Field(default_factory=dict)
     on_delete: OnDelete = OnDelete.LEAVE
 
@@ -105,6 +124,7 @@ class EnrolmentRules(_Part):
     """The meaning of every other status."""
     on_removed: OnDelete = OnDelete.REMOVE
     on_delete: OnDelete = OnDelete.SUSPEND
+    records: Records = Records.NEWEST
     groups: bool = True
     """Whether sections become groups."""
 
@@ -162,6 +182,7 @@ _ZOHO = SourceRules(
         first_name=choice("{first_name}", "{display_name|before: }"),
         last_name=choice("{last_name}", "{display_name|after: }", "{display_name}"),
         auth=choice("manual"),
+        email_change=EmailChange.UPDATE,
         on_delete=OnDelete.SUSPEND,
     ),
     course=CourseRules(
@@ -176,6 +197,7 @@ _ZOHO = SourceRules(
         removed=("Withdrawn", "Cancelled", "Dropped"),
         otherwise=EnrolmentStatus.ACTIVE,
         on_removed=OnDelete.SUSPEND,
+        records=Records.ANY_ACTIVE,
     ),
 )
 _SIS = SourceRules(
@@ -186,6 +208,7 @@ _SIS = SourceRules(
         first_name=choice("{personal_name}", "{first_name}"),
         last_name=choice("{family_name}", "{last_name}"),
         auth=choice("manual"),
+        email_change=EmailChange.UPDATE,
         on_delete=OnDelete.SUSPEND,
     ),
     course=CourseRules(
@@ -208,6 +231,7 @@ _SIS = SourceRules(
         active=("ENROLLED", "ACTIVE", "AUDIT"),
         suspended=("COMPLETED", "FAILED", "INCOMPLETE"),
         removed=("DROPPED", "WITHDRAWN", "NO_SHOW_ACADEMIC", "NO_SHOW_LANGUAGE"),
+        records=Records.ANY_ACTIVE,
     ),
 )
 BUILT_IN = {"elm": _ELM, "zoho": _ZOHO, "sis": _SIS}

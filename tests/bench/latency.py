@@ -15,8 +15,8 @@ from pathlib import Path
 
 import aiohttp
 
-from infra.cli.endpoints import free_port
 from infra.embedded import services
+from infra.embedded.ports import free_port
 from infra.simulators.moodle import MoodleState
 from infra.simulators.moodle import Settings as MoodleSettings
 from infra.simulators.moodle import serve as serve_moodle

@@ -221,7 +221,8 @@ async def test_services_go_away_and_come_back(data: Path, tmp_path: Path) -> Non
         await hub.ask("moodle-source", "/resume", "POST")
         await hub.logged("moodle-source", "moodle_observed", "COMPLETION")
         since = hub.world.log.stat().st_size
-        await stop(data, services.KAFKA)
+        # Killed: a lone broker that shuts down in order may skip the marks of a transaction; see the runbook.
+        await stop(data, services.KAFKA, signal.SIGKILL)
         await stop(data, services.POSTGRES, signal.SIGINT)
         hub.feed(80)
         hub.kill("courses", "moodle-source", "relay")

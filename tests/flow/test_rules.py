@@ -133,6 +133,47 @@ def courses(commands: Sequence[MoodleCommand]) -> list[CourseWish]:
     return [command.course for command in commands if command.course is not None]
 
 
+CHANGES = "[sources.%s]\nuser.email_change = '%s'"
+AUTHORITY = "[authority]\n'person.email' = ['%s']"
+
+
+@pytest.mark.parametrize(
+    ("source", "rules", "expected"),
+    [
+        ("elm", "", False),
+        ("push", "", False),
+        ("zoho", "", True),
+        ("sis", "", True),
+        ("elm", CHANGES % ("elm", "update"), True),
+        ("push", CHANGES % ("push", "update"), True),
+        ("sis", CHANGES % ("sis", "conflict"), False),
+        ("elm", CHANGES % ("zoho", "update"), False),
+    ],
+)
+def test_the_source_decides_whether_a_changed_address_reaches_the_account(
+    source: str, rules: str, expected: bool
+) -> None:
+    fields = {"email": "d@example.test", "school_email": "d@example.test"}
+    [wish] = users(world(rules).feed(person(source, attributes=fields)))
+    assert (wish.email, wish.update_email) == ("d@example.test", expected)
+
+
+@pytest.mark.parametrize(("authority", "expected"), [("elm", False), ("sis", True)])
+def test_the_rule_on_addresses_is_that_of_the_source_whose_address_is_used(
+    authority: str, expected: bool
+) -> None:
+    hub = world(AUTHORITY % authority)
+    hub.feed(person("elm", email="elm@example.test"))
+    hub.feed(person("sis", attributes={"school_email": "sis@example.test"}))
+    issued = users(hub.moodle.commands)[-1]
+    assert (issued.email, issued.update_email) == (f"{authority}@example.test", expected)
+
+
+def test_a_made_up_address_replaces_none() -> None:
+    [wish] = users(world().feed(person(attributes={"id": "17", "student_id": "123"})))
+    assert (wish.email, wish.update_email) == ("17@no-address.invalid", False)
+
+
 def statuses(commands: Sequence[MoodleCommand]) -> list[EnrolmentStatus]:
     return [command.enrolment.status for command in commands if command.enrolment is not None]
 
@@ -147,6 +188,7 @@ def test_a_person_of_the_sis_gets_an_account_by_the_built_in_rules() -> None:
         first_name="DARA",
         last_name="SOK",
         auth="manual",
+        update_email=True,
     )
 
 

@@ -189,6 +189,25 @@ def test_a_suspend_of_an_existing_account_is_looked_up_before_it_is_applied() ->
     assert not commands[-1].enrolment.state_is_known
 
 
+def test_a_change_of_the_role_is_looked_up_as_the_old_role_has_to_go() -> None:
+    world = World()
+    world.feed(person(), enrolment(ACTIVE, 1, role=Role.TEACHER))
+    wishes = [
+        command.enrolment
+        for inputs in (
+            enrolment(ACTIVE, 2),
+            enrolment(SUSPENDED, 3),
+            enrolment(SUSPENDED, 4, role=Role.TEACHER),
+        )
+        for command in world.feed(inputs)
+    ]
+    assert [(wish.role, wish.state_is_known) for wish in wishes if wish] == [
+        (Role.STUDENT, False),
+        (Role.STUDENT, True),
+        (Role.TEACHER, False),
+    ]
+
+
 def test_suspend_and_re_enrol_follow_each_other() -> None:
     world = World()
     world.feed(person(), enrolment(ACTIVE, 1))

@@ -79,6 +79,7 @@ def test_one_record_stands_for_person_course_and_enrolment() -> None:
         "Ada.Example@gov.example",
         "oauth2",
     )
+    assert [one.source_record_id for one in (who, what, wish)] == ["AB12", "32090", "700123"]
     assert who.account_policy is AccountPolicy.WHEN_ENROLLED
     assert who.version == Version(datetime(2023, 4, 11, 15, 10, 0, 250_000, UTC), 77)
     assert (what.full_name, what.create) == ("Fire safety", False)

@@ -89,6 +89,21 @@ def test_an_end_date_without_its_start_date_is_refused_also_where_the_course_has
 
 
 @pytest.mark.parametrize(
+    ("bad", "code"), [({"roleid": 8}, "invalidparameter"), ({"instanceid": 99_999}, "invalidrecord")]
+)
+def test_roles_are_taken_all_or_none(state: MoodleState, bad: dict[str, int], code: str) -> None:
+    entry = {"roleid": 5, "userid": 4, "contextlevel": "course", "instanceid": 2}
+    call(state, "core_role_assign_roles", {"assignments": [entry]})
+    with pytest.raises(MoodleError) as refused:
+        call(state, "core_role_unassign_roles", {"unassignments": [entry, {**entry, **bad}]})
+    assert refused.value.errorcode == code
+    assert state.roles_of(4, 2) == (5,)
+    absent = {**entry, "roleid": 3}
+    assert call(state, "core_role_unassign_roles", {"unassignments": [entry, absent]}) is None
+    assert state.roles_of(4, 2) == ()
+
+
+@pytest.mark.parametrize(
     ("recorded", "missing"),
     [(False, []), (True, ["core_group_get_group_members", "core_group_update_groups"])],
 )

@@ -133,8 +133,9 @@ async def test_a_large_course_is_read_page_by_page(number: int) -> None:
     assert members == Members(
         {row.userid for row in enrolled if not row.suspended},
         {row.userid for row in enrolled if row.suspended},
+        {row.userid: {5} for row in enrolled},
     )
-    assert empty == Members(set(), set())
+    assert empty == Members(set(), set(), {})
     assert isinstance(unknown, Refused)
 
 
@@ -152,7 +153,7 @@ async def test_somebody_who_leaves_between_two_pages_hides_nobody() -> None:
         MoodleClient(moodle_settings(url, state), first_one_leaves) as moodle,
     ):
         [members] = await read_members(moodle, [MoodleCourseId(2)], page=10)
-    assert members == Members(set(range(5, 34)), set())
+    assert members == Members(set(range(5, 34)), set(), {user: {5} for user in range(5, 34)})
 
 
 async def test_a_known_state_is_not_looked_up() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from connectors.moodle_sink.accounts import account, step
 from connectors.moodle_sink.verdicts import Verdict
-from infra.simulators.moodle import MoodleState, Seed, SeedUser, seed
+from infra.simulators.moodle import Fault, MoodleState, Seed, SeedUser, seed
 from infra.simulators.moodle.state import ADMIN, User
 from schemas.ids import MoodleUserId, PersonId
 from schemas.moodle import Action, MoodleCommand, MoodleResult, Outcome, UserWish
@@ -96,6 +96,67 @@ async def test_another_address_under_the_same_id_is_a_conflict_and_changes_nothi
         assert account_of(b.state, "GUID1") == before
     assert brief(result) == (Outcome.CONFLICT, Action.NONE, Reason.EMAIL_MISMATCH)
     assert result.moodle_user_id == before.id
+
+
+def moved(number: int, email: str, **changes: Any) -> MoodleCommand:
+    return person(number, email=email, update_email=True, **changes)
+
+
+async def test_another_address_is_brought_to_the_account_where_that_is_wished() -> None:
+    async with bench() as b:
+        await b.write(person(1))
+        before = account_of(b.state, "GUID1")
+        [result] = await b.write(moved(1, " New@example.test ", last_name="Nouvelle"))
+        after = account_of(b.state, "GUID1")
+        assert (after.id, after.email, after.lastname) == (before.id, "New@example.test", "Nouvelle")
+        assert after.username == before.username
+        [again] = await b.write(moved(1, "new@example.test", last_name="Nouvelle"))
+        assert b.called().count(UPDATE) == 1
+    assert brief(result) == (Outcome.APPLIED, Action.UPDATED, None)
+    assert brief(again) == (Outcome.UNCHANGED, Action.NONE, None)
+
+
+@pytest.mark.parametrize("owned", ["taken@example.test", "Taken@Example.TEST"])
+async def test_an_address_of_somebody_else_is_not_brought_to_the_account(owned: str) -> None:
+    async with bench(prepare=with_users(SeedUser(owned, username="somebody"))) as b:
+        await b.write(person(1), person(2))
+        [owner] = b.state.users.find("username", "somebody")
+        taken, good = await b.write(moved(1, "taken@example.test"), moved(2, "free@example.test"))
+        mine = account_of(b.state, "GUID1")
+        assert (mine.email, account_of(b.state, "GUID2").email) == ("user1@example.test", "free@example.test")
+    assert brief(taken) == (Outcome.CONFLICT, Action.NONE, Reason.EMAIL_TAKEN)
+    assert (taken.moodle_user_id, taken.other_moodle_user_id) == (mine.id, owner.id)
+    assert brief(good) == (Outcome.APPLIED, Action.UPDATED, None)
+
+
+async def test_of_two_accounts_that_change_to_one_address_the_second_is_a_conflict() -> None:
+    async with bench(batch_size=1) as b:
+        await b.write(person(1), person(2))
+        b.state.faults.add(Fault("latency", functions=[UPDATE], seconds=0.05))
+        results = await b.write(moved(1, "one@example.test"), moved(2, "One@example.test"))
+        one, other = (call for call in b.calls if call.function == UPDATE)
+        assert other.started >= one.started + one.seconds  # never side by side: Moodle would let both through
+        first = account_of(b.state, "GUID1").id
+    assert brief(results[0]) == (Outcome.APPLIED, Action.UPDATED, None)
+    assert brief(results[1]) == (Outcome.CONFLICT, Action.NONE, Reason.EMAIL_TAKEN)
+    assert results[1].other_moodle_user_id == first
+
+
+@pytest.mark.parametrize("email", ["no address", "a..b@example.test", ""])
+async def test_an_address_that_moodle_refuses_is_told(email: str) -> None:
+    async with bench() as b:
+        await b.write(person(1), person(2))
+        bad, good = await b.write(moved(1, email), moved(2, "free@example.test"))
+        assert account_of(b.state, "GUID1").email == "user1@example.test"
+    assert brief(bad) == (Outcome.REJECTED, Action.NONE, Reason.INVALID_FIELD)
+    assert brief(good) == (Outcome.APPLIED, Action.UPDATED, None)
+
+
+async def test_an_account_without_the_persons_id_is_not_given_another_address() -> None:
+    async with bench(prepare=with_users(SeedUser("user1@example.test"))) as b:
+        [row] = b.state.users.find("email", "user1@example.test")
+        [result] = await b.write(moved(1, "new@example.test", moodle_user_id=MoodleUserId(row.id)))
+    assert brief(result) == (Outcome.CONFLICT, Action.NONE, Reason.EMAIL_MISMATCH)
 
 
 async def test_several_accounts_with_one_id_are_a_conflict() -> None:

@@ -6,7 +6,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from processors import accounts, catalogue, completions, courses, debts, people, references, renewal, timers
+from processors import (
+    accounts,
+    catalogue,
+    completions,
+    courses,
+    debts,
+    people,
+    references,
+    renewal,
+    timers,
+    wishes,
+)
 from schemas.elm import CallbackOutcome
 from schemas.events import AccountPolicy, EnrolmentStatus, Role
 from schemas.ids import (
@@ -37,23 +48,52 @@ WRITTEN: list[tuple[Any, str]] = [
         "9281a3656c6d9492d6ff6b01285c07c2ad5748454e5f454e524f4c4c454481a5656d61696ca1658aa9706572736f6e5f6964a150a6637265617465c3a8757365726e616d65c0a5656d61696ca165aa66697273745f6e616d65c0a96c6173745f6e616d65c0a461757468c0ae6d6f6f646c655f757365725f6964c0a973757370656e646564c3ae70726f66696c655f6669656c647380",
     ),
     (
+        accounts.PersonEntry(
+            profiles={},
+            issued=UserWish(person_id=PersonId("P"), create=True, email="e", update_email=True),
+        ),
+        "92808ba9706572736f6e5f6964a150a6637265617465c3a8757365726e616d65c0a5656d61696ca165aa66697273745f6e616d65c0a96c6173745f6e616d65c0a461757468c0ae6d6f6f646c655f757365725f6964c0a973757370656e646564c0ae70726f66696c655f6669656c647380ac7570646174655f656d61696cc3",
+    ),
+    (
+        accounts.PersonEntry(
+            profiles={"sis": accounts.Profile(VERSION, False, AccountPolicy.ALWAYS, {"email": "e"}, "17")},
+            others={"sis": (accounts.Profile(VERSION, True, AccountPolicy.ALWAYS, {}, "18"),)},
+        ),
+        "9381a37369739592d6ff6b01285c07c2a6414c5741595381a5656d61696ca165a23137c081a3736973919592d6ff6b01285c07c3a6414c5741595380a23138",
+    ),
+    (
         accounts.AccountEntry(2, USER, True, Reason.EMAIL_TAKEN, MoodleUserId(9)),
         "950205c3ab454d41494c5f54414b454e09",
     ),
     (
         people.EnrolmentEntry(
-            VERSION,
-            EnrolmentId("700"),
-            EnrolmentStatus.ACTIVE,
-            Role.STUDENT,
-            "elm",
-            AT,
-            None,
-            AT,
-            USER,
-            SECTIONS,
+            wish=wishes.Wish(
+                VERSION,
+                EnrolmentId("700"),
+                EnrolmentStatus.ACTIVE,
+                Role.STUDENT,
+                "elm",
+                AT,
+                None,
+                AT,
+                SECTIONS,
+            ),
+            sent_with=USER,
+            others=(
+                wishes.Wish(
+                    VERSION,
+                    EnrolmentId("701"),
+                    EnrolmentStatus.REMOVED,
+                    Role.TEACHER,
+                    "sis",
+                    AT,
+                    AT,
+                    None,
+                    deleted=True,
+                ),
+            ),
         ),
-        "9a92d6ff6b01285c07a3373030a6414354495645a753545544454e54a3656c6dd6ff6b01285cc0d6ff6b01285c0591a173",
+        "939a92d6ff6b01285c07a3373030a6414354495645a753545544454e54a3656c6dd6ff6b01285cc0d6ff6b01285c91a173c205919a92d6ff6b01285c07a3373031a752454d4f564544a754454143484552a3736973d6ff6b01285cd6ff6b01285cc090c3",
     ),
     (
         catalogue.CatalogueEntry(

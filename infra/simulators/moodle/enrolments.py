@@ -133,11 +133,18 @@ def assign_roles(state: MoodleState, params: dict[str, Any]) -> None:
 
 
 def unassign_roles(state: MoodleState, params: dict[str, Any]) -> None:
-    """`core_role_unassign_roles`, in courses."""
+    """`core_role_unassign_roles`, in courses: all or nothing; a role that the user lacks is no error."""
     for entry in params["unassignments"]:
-        userid, courseid = entry["userid"], _course_context(entry)
-        kept = tuple(role for role in state.roles_of(userid, courseid) if role != entry["roleid"])
-        state.put(state.role_assignments, RoleAssignment(userid, courseid, kept))
+        userid, courseid, roleid = entry["userid"], _course_context(entry), entry["roleid"]
+        if state.courses.get(courseid) is None:
+            raise missing_record("course")
+        if roleid not in ASSIGNABLE_IN_COURSE:
+            msg = f"Can not unassign roleid={roleid}"
+            raise invalid_parameter(msg)
+        roles = state.roles_of(userid, courseid)
+        if roleid in roles:
+            kept = tuple(role for role in roles if role != roleid)
+            state.put(state.role_assignments, RoleAssignment(userid, courseid, kept))
 
 
 def _course_context(entry: dict[str, Any]) -> int:
