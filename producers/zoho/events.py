@@ -117,9 +117,9 @@ def _stored(row: Mapping[Any, Any]) -> StoredEvent:
         tenant=TenantId(row["tenant"]),
         kind=row["kind"],
         operation=Operation(row["operation"]),
-        records=tuple(content["records"]),
+        records=tuple(content.get("records", ())),
         ids=tuple(row["record_ids"]),
-        time=datetime.fromisoformat(content["time"]) if content["time"] else None,
+        time=datetime.fromisoformat(content["time"]) if content.get("time") else None,
         attempts=row["attempts"],
         received_at=row["received_at"].astimezone(UTC),
     )

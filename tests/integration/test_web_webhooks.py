@@ -7,6 +7,7 @@ from typing import Any, Final, NamedTuple
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from infra.simulators.zoho.app import serve
 from infra.simulators.zoho.state import ZohoState
@@ -230,8 +231,13 @@ async def test_an_event_that_cannot_be_done_at_all_ends_alone(fresh_database: st
             await send(client, "student", body)
         await until_done(fresh_database)
     with psycopg.connect(fresh_database) as connection:
-        again = "UPDATE webhook_events SET finished_at = NULL, status = 'pending', due_at = now()"
-        connection.execute(again)
+        for number in range(3):
+            content = Jsonb({"records": [student(f"s{number}")], "time": None})
+            connection.execute(
+                "UPDATE webhook_events SET status = 'pending', finished_at = NULL, due_at = now(),"
+                " content = %s WHERE event_id = %s",
+                [content, f"n{number}"],
+            )
         # As a newer release may have stored it, before an older one was put back.
         connection.execute("UPDATE webhook_events SET kind = 'novelties' WHERE event_id = 'n1'")
         connection.execute("DELETE FROM source_records")

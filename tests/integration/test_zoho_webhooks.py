@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from infra.db.connect import engine
 from infra.simulators.zoho.app import ZohoServer, serve
@@ -209,13 +211,16 @@ async def test_what_a_dead_process_left_is_done_by_the_next(fresh_database: str)
     async with serving(fresh_database) as client:
         await send(client, "student", {"notification_id": "n1", "data": student()})
         await until_done(fresh_database)
-    pool = engine(fresh_database)
-    with pool.begin() as connection:  # as if claimed by a process that died, and its lease is over
-        connection.exec_driver_sql(
-            "UPDATE webhook_events SET status = 'processing', finished_at = NULL, due_at = now()"
+    content = Jsonb({"records": [student()], "time": None})
+    with psycopg.connect(
+        fresh_database
+    ) as connection:  # as if claimed by a process that died, its lease over
+        connection.execute(
+            "UPDATE webhook_events SET status = 'processing', finished_at = NULL, due_at = now(),"
+            " content = %s",
+            [content],
         )
-        connection.exec_driver_sql("DELETE FROM source_records")
-    pool.dispose()
+        connection.execute("DELETE FROM source_records")
     async with serving(fresh_database):
         await until_done(fresh_database)
     assert rows(fresh_database, "SELECT count(*) FROM source_records") == [(1,)]
