@@ -57,6 +57,8 @@ _RECORD_FAULTS = (
 )
 NOTIFY_INTERVAL = 0.02
 """Seconds between two wake-up calls of one process; the relay looks again after longer than that."""
+_FEW = 8
+"""So few records are the news of a request: they are inserted or locked without a look beforehand."""
 
 
 def nothing(connection: Connection, answers: Sequence[Answer]) -> None:
@@ -178,7 +180,9 @@ def _take_halves(connection: Connection, origin: Origin, candidates: Sequence[Ca
 def _take_batch(connection: Connection, origin: Origin, candidates: Sequence[Candidate]) -> list[Answer]:
     driver, outcome = raw(connection), _Outcome()
     groups = _items_by_key(candidates)
-    settled = _settle(groups, kept.read(driver, origin, list(groups)), outcome)
+    # Where most is as it was, a look at what is kept spares the locks.
+    found = kept.read(driver, origin, list(groups)) if len(groups) > _FEW else {}
+    settled = _settle(groups, found, outcome)
     open_keys = sorted(key for key in groups if key not in settled)
     if open_keys:
         _change(driver, origin, {key: groups[key] for key in open_keys}, outcome)
