@@ -32,3 +32,11 @@ class Rejected(HubError):
 
 class Stop(HubError):
     """Configuration or credentials are wrong: stop with an alarm, and keep everything."""
+
+
+class BadArgument(HubError):
+    """What was asked for cannot be meant: names the argument and the reason."""
+
+
+class Unsafe(HubError):
+    """Refused for safety: it would do more than the caller allowed; nothing was done."""

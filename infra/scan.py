@@ -20,6 +20,7 @@ _SETTINGS: KafkaConfig = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
+    "fetch.wait.max.ms": 20,  # the end of a partition is told when a fetch has waited so long
 }
 Place = tuple[str, int]
 """A topic and a partition."""
@@ -129,12 +130,16 @@ def scan(kafka: KafkaConfig, topic: str, start: Mapping[Place, int] | None = Non
         marks = onlooker.watermarks([topic])
     begin = {place: max(low, (start or {}).get(place, low)) for place, (low, _) in marks.items()}
     left = {place: high for place, (_, high) in marks.items() if high > begin[place]}
+    if not left:
+        return
     consumer = Consumer(kafka | _SETTINGS | {"group.id": "hub-scan", "isolation.level": "read_committed"})
     try:
         consumer.assign([TopicPartition(*place, begin[place]) for place in left])
         heard = time.monotonic()
         while left:
-            messages = consumer.consume(5000, 1.0)
+            first = consumer.poll(1.0)
+            # Waiting is poll's part: consume() with a time-out waits all of it when short of messages.
+            messages = [] if first is None else [first, *consumer.consume(5000, 0)]
             for message in messages:
                 yield from _taken(message, left)
             heard = time.monotonic() if messages else heard

@@ -219,6 +219,11 @@ class Settings(BaseSettings):
         default=1.0, gt=0, description="Hours for which the answer to an Idempotency-Key is kept"
     )
 
+    moodle_sync_cron_secret: SecretStr | None = Field(
+        default=None,
+        description="By which a cron may call POST /api/integration/moodle/sync; without it nobody may",
+    )
+
     zoho_webhook_secret: SecretStr | None = Field(
         default=None, description="Signs the webhooks of Zoho; without it they are refused"
     )
@@ -257,6 +262,22 @@ class Settings(BaseSettings):
     sis_page_size: int = Field(default=1000, ge=1, description="Records asked for in one page")
     sis_overlap_minutes: int = Field(default=10, ge=0, description="A pull of changes reads so much again")
     sis_timezone: str = Field(default="UTC", description="Time zone in which days of the SIS begin")
+
+    cleanup_api_logs_days: int = Field(
+        default=30, ge=1, description="Days for which the scheduled cleanup keeps the log of calls"
+    )
+    cleanup_failed_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days for which it keeps runs, and records that were invalid and came usable since",
+    )
+    parked_alarm_hours: float = Field(
+        default=24.0, gt=0, description="Hours after which what is parked is an alarm"
+    )
+    parked_alarm_hours_by_kind: dict[Literal["enrolment", "course", "completion"], float] = Field(
+        default_factory=dict,
+        description="The same of some kinds (enrolment, course, completion), as JSON object",
+    )
 
     watchdog_seconds: float = Field(
         default=40.0, gt=10, description="A process without a sign of life for so long is started anew"

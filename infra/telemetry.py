@@ -50,6 +50,10 @@ MOODLE_SECONDS = Histogram(
     ["role", "function"],
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
 )
+CALLS_DROPPED = Counter(
+    "hub_calls_dropped", "Calls that the log of calls lacks, for Kafka was away too long", ["role"]
+)
+PARKED_OVERDUE = Gauge("hub_parked_overdue", "What is parked for longer than its alarm age", ["kind"])
 API_REQUESTS = Counter("hub_api_requests", "Requests to the HTTP application", ["method", "route", "status"])
 API_SECONDS = Histogram(
     "hub_api_request_seconds",

@@ -44,7 +44,8 @@ def topic_config(topic: Topic) -> dict[str, str]:
     """Return the broker's settings of ``topic``."""
     if topic.compacted:
         return {"cleanup.policy": "compact"}
-    return {"cleanup.policy": "delete", "retention.ms": "-1"}
+    retention = -1 if topic.days is None else topic.days * 86_400_000
+    return {"cleanup.policy": "delete", "retention.ms": str(retention)}
 
 
 def diff(

@@ -10,13 +10,21 @@ from dataclasses import replace
 import msgspec
 
 from infra.mapping import TenantRules
-from infra.mapping.model import EmailChange, OnDelete
+from infra.mapping.model import EmailChange, OnDelete, TakeOver
+from processors.rulings import Ruling
 from processors.selection import selected
+from schemas.directives import Resolution
 from schemas.events import AccountPolicy, Operation, Person
 from schemas.ids import MoodleUserId, PersonId
 from schemas.moodle import UserWish
 from schemas.reasons import Reason
 from schemas.version import Version
+
+_TAKEN = {
+    Reason.EMAIL_TAKEN: ("email", TakeOver.EMAIL),
+    Reason.USERNAME_TAKEN: ("username", TakeOver.USERNAME),
+}
+"""By the reason of a conflict: the field that another account has, and the rule that settles it."""
 
 
 class Profile(msgspec.Struct, frozen=True, array_like=True):
@@ -37,11 +45,13 @@ class PersonEntry(msgspec.Struct, frozen=True, array_like=True):
             newest; none while only enrolments of the person have come.
         issued: the last command's wish; none before the first.
         others: by source, those of its further records.
+        ruling: what people have decided about the account.
     """
 
     profiles: dict[str, Profile] = {}
     issued: UserWish | None = None
     others: dict[str, tuple[Profile, ...]] = {}
+    ruling: Ruling = Ruling()
 
 
 class AccountEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -105,6 +115,7 @@ def wanted(
     is_enrolled: bool,
     has_enrolments: bool,
     has_account: bool,
+    is_repeat: bool = False,
 ) -> UserWish | None:
     """Return the account as it shall be now, or none while nothing needs one.
 
@@ -115,17 +126,18 @@ def wanted(
         is_enrolled: whether an enrolment of the person is wished active.
         has_enrolments: whether any enrolment is known.
         has_account: whether the account is known already.
+        is_repeat: whether the account is asked for in any case, as one that may have gone since.
     """
-    profiles = {source: one for source, one in entry.profiles.items() if _takes_part(source, one, rules)}
+    profiles = _taking_part(entry, rules)
     if not profiles:
         return _left(entry, rules) if has_account else None
     always = any(one.policy is AccountPolicy.ALWAYS for one in profiles.values())
     if not always and not has_enrolments:
         return None
     create = always or is_enrolled
-    if has_account and entry.issued is not None:
+    if has_account and entry.issued is not None and not is_repeat:
         create = entry.issued.create  # the account is there; that alone is no reason to ask again
-    fields = {source: {**rules.values, **one.fields} for source, one in profiles.items()}
+    fields = _fields(profiles, rules)
     email, source = _first_of("email", fields, rules)
     return UserWish(
         person_id=person,
@@ -134,15 +146,39 @@ def wanted(
         profile_fields=_profile_fields(fields, rules),
         username=_first("username", fields, rules),
         email=email,
-        update_email=_may_update(email, source, rules),
+        moodle_user_id=entry.ruling.linked,
+        update_email=_may_update(email, source, rules, entry.ruling),
+        keep_email=entry.ruling.email is Resolution.KEEP,
         first_name=_first("first_name", fields, rules),
         last_name=_first("last_name", fields, rules),
         auth=_first("auth", fields, rules),
     )
 
 
-def _takes_part(source: str, profile: Profile, rules: TenantRules) -> bool:
-    return not profile.deleted and selected(rules.source(source).people, profile.fields)
+def takes_over(entry: PersonEntry, reason: Reason | None, rules: TenantRules) -> bool:
+    """Whether by the rules the account that has the person's address or username is the person's.
+
+    The rule is that of the source whose address or username it is. It settles nothing once an account was
+    linked: what people decide goes first, and what did not help is not tried again.
+    """
+    if entry.ruling.linked is not None or reason not in _TAKEN:
+        return False
+    field, rule = _TAKEN[reason]
+    _, source = _first_of(field, _fields(_taking_part(entry, rules), rules), rules)
+    return rules.source(source).user.take_over is rule
+
+
+def _taking_part(entry: PersonEntry, rules: TenantRules) -> dict[str, Profile]:
+    return {
+        source: one
+        for source, one in entry.profiles.items()
+        if not one.deleted and selected(rules.source(source).people, one.fields)
+    }
+
+
+def _fields(profiles: Mapping[str, Profile], rules: TenantRules) -> dict[str, dict[str, str]]:
+    """Return by source the fields that templates may use."""
+    return {source: {**rules.values, **one.fields} for source, one in profiles.items()}
 
 
 def _left(entry: PersonEntry, rules: TenantRules) -> UserWish | None:
@@ -157,13 +193,15 @@ def _left(entry: PersonEntry, rules: TenantRules) -> UserWish | None:
     return None
 
 
-def _may_update(email: str | None, source: str, rules: TenantRules) -> bool:
+def _may_update(email: str | None, source: str, rules: TenantRules, ruling: Ruling) -> bool:
     """Whether the account shall get this address of ``source`` although it has another one.
 
     A made-up address (RFC 2606 reserves ``.invalid``) only serves to make an account; it replaces none.
     """
     if email is None or email.lower().endswith(".invalid"):
         return False
+    if ruling.email is not None:
+        return ruling.email is Resolution.UPDATE
     return rules.source(source).user.email_change is EmailChange.UPDATE
 
 

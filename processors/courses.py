@@ -27,7 +27,9 @@ from processors.catalogue import (
     wanted,
 )
 from processors.renewal import are_new
+from processors.rulings import commands
 from schemas.academics import Section
+from schemas.directives import Directive, DirectiveKind
 from schemas.events import Course, EnrolmentByCourse, EnrolmentStatus, Operation, Role
 from schemas.ids import (
     CommandId,
@@ -70,6 +72,9 @@ class CourseEntry(msgspec.Struct, frozen=True, array_like=True):
         blocked: why it cannot be used; none also while the answer is still out.
         is_out: the course has left the selection; its enrolments are kept, not issued.
         suspend: its enrolments are to be suspended, whatever they wish themselves.
+        linked: the course in Moodle that people have linked, to be used whatever its source says.
+        linked_from: the first generation that is issued with the link.
+        directive_id: the last directive about the course that was obeyed.
     """
 
     asked: bool = False
@@ -78,6 +83,14 @@ class CourseEntry(msgspec.Struct, frozen=True, array_like=True):
     blocked: Reason | None = None
     is_out: bool = False
     suspend: bool = False
+    linked: MoodleCourseId | None = None
+    linked_from: int = 0
+    directive_id: str = ""
+
+    @property
+    def uses_link(self) -> bool:
+        """Whether the course is the one that people have linked."""
+        return self.linked is not None and self.linked == self.moodle_course_id
 
 
 class SectionEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -108,6 +121,7 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
         generation: number of commands issued.
         applied: the status in Moodle that the last result told.
         refused: why the last command was refused.
+        directive_id: the last directive about the enrolment that was obeyed.
     """
 
     version: Version
@@ -123,6 +137,7 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
     applied: EnrolmentStatus | None = None
     refused: Reason | None = None
     section_ids: tuple[SectionId, ...] = ()
+    directive_id: str = ""
 
 
 def course_key(tenant: TenantId, course: CourseId) -> str:
@@ -255,7 +270,62 @@ class CourseStage:
         course_id = observed.course.course_id
         entry = table.get(course_key(observed.tenant, course_id), CourseEntry) or CourseEntry()
         found = observed.course.moodle_course_id
+        if entry.uses_link and found != entry.linked:
+            return ()  # another one that carries the same id number
         return self._found(observed.tenant, course_id, entry, found, observed.observed_at, table)
+
+    def on_directive(self, directive: Directive, table: Table) -> Iterable[Output]:
+        """Obey what was decided about a course or an enrolment."""
+        if directive.course_id is None:
+            return ()
+        if directive.subject is CommandKind.COURSE:
+            return self._decide(directive, directive.course_id, table)
+        if directive.subject is CommandKind.ENROLMENT and directive.kind is DirectiveKind.REASSERT:
+            return self._reassert(directive, directive.course_id, table)
+        return ()
+
+    def _decide(self, directive: Directive, course_id: CourseId, table: Table) -> Iterable[Output]:
+        """Keep the course that is linked, also where none is known yet; ask for it if that is wished."""
+        at = course_key(directive.tenant, course_id)
+        known = table.get(at, CourseEntry) or CourseEntry()
+        is_told = table.get(catalogue_key(directive.tenant, course_id), CatalogueEntry) is not None
+        is_known = is_told or known.asked or known.moodle_course_id is not None
+        if known.directive_id == directive.directive_id:
+            return ()
+        if is_known or directive.kind is not DirectiveKind.REASSERT:
+            table.put(at, _linked(known, directive))
+        if not is_known or not commands(directive):
+            return ()
+        return self._ask_again(directive.tenant, course_id, directive.issued_at, table)
+
+    def _ask_again(self, tenant: TenantId, course_id: CourseId, now: datetime, table: Table) -> list[Output]:
+        """Issue the command for the course as it is wished now, whatever was applied.
+
+        What no source has any more stays as it is, and so does what has left the selection.
+        """
+        course = table.get(course_key(tenant, course_id), CourseEntry) or CourseEntry()
+        catalogue = table.get(catalogue_key(tenant, course_id), CatalogueEntry) or CatalogueEntry()
+        wish = self._wanted(tenant, course_id, catalogue, table)
+        if wish.is_out or (is_gone(catalogue) and course.moodle_course_id is not None):
+            return []
+        may_update = wish.metadata is not Metadata.NEVER or catalogue.archived
+        return self._ask(tenant, wish, now, table, update=may_update)
+
+    def _reassert(self, directive: Directive, course_id: CourseId, table: Table) -> Iterable[Output]:
+        """Issue the command for the enrolment as it is wished now; if its course is not known, for that."""
+        place = (directive.tenant, course_id, directive.person_id or PersonId(""))
+        at = enrolment_key(*place)
+        entry = table.get(at, EnrolmentEntry)
+        if entry is None or entry.directive_id == directive.directive_id:
+            return ()
+        entry = msgspec.structs.replace(entry, directive_id=directive.directive_id)
+        table.put(at, entry)
+        course = table.get(course_key(directive.tenant, course_id), CourseEntry) or CourseEntry()
+        if course.moodle_course_id is None:
+            return self._ask_again(directive.tenant, course_id, directive.issued_at, table)
+        if course.is_out and not (course.suspend and entry.issued):
+            return ()
+        return self._enrol(place, entry, course, directive.issued_at, table, is_repeat=True)
 
     def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
         """Do what is due: put ended courses away, send changes kept for the day, follow new rules."""
@@ -399,8 +469,14 @@ class CourseStage:
             found = result.moodle_course_id
             return self._found(result.tenant, course_id, entry, found, result.completed_at, table)
         reason = result.reason or Reason.COURSE_NOT_FOUND
-        table.put(at, msgspec.structs.replace(entry, blocked=reason))
-        return ()
+        is_lost = (
+            entry.linked is not None
+            and reason is Reason.COURSE_NOT_FOUND
+            and result.generation >= entry.linked_from
+        )
+        linked = None if is_lost else entry.linked  # a link that leads nowhere is as none
+        table.put(at, msgspec.structs.replace(entry, blocked=reason, linked=linked))
+        return self._ask_again(result.tenant, course_id, result.completed_at, table) if is_lost else ()
 
     def _found(
         self,
@@ -438,12 +514,21 @@ class CourseStage:
             kind=CommandKind.COURSE,
             generation=course.generation,
             issued_at=now,
-            course=replace(wish.wish, update=update),
+            course=replace(
+                wish.wish, update=update, moodle_course_id=course.linked or wish.wish.moodle_course_id
+            ),
         )
         return [Output(self.sites.of(target).commands, command)]
 
     def _enrol(
-        self, place: Place, entry: EnrolmentEntry, course: CourseEntry, now: datetime, table: Table
+        self,
+        place: Place,
+        entry: EnrolmentEntry,
+        course: CourseEntry,
+        now: datetime,
+        table: Table,
+        *,
+        is_repeat: bool = False,
     ) -> Iterable[Output]:
         at = enrolment_key(*place)
         moodle_course_id = course.moodle_course_id
@@ -461,10 +546,10 @@ class CourseStage:
             entry.ends_at,
             entry.section_ids,
         )
-        if entry.issued == issued:
+        if entry.issued == issued and not is_repeat:
             table.put(at, entry)
             return ()
-        state_is_known = _state_is_known(entry, issued)
+        state_is_known = not is_repeat and _state_is_known(entry, issued)
         entry = msgspec.structs.replace(entry, issued=issued, generation=entry.generation + 1)
         table.put(at, entry)
         return [self._command(place, entry, issued, state_is_known, now)]
@@ -501,6 +586,15 @@ class CourseStage:
         return Output(self.sites.of(target).commands, command)
 
 
+def _linked(course: CourseEntry, directive: Directive) -> CourseEntry:
+    """Return ``course`` after ``directive``."""
+    course = msgspec.structs.replace(course, directive_id=directive.directive_id)
+    if directive.moodle_course_id is None:
+        return course
+    linked = directive.moodle_course_id
+    return msgspec.structs.replace(course, linked=linked, linked_from=course.generation + 1)
+
+
 def _on_enrolment_result(result: MoodleResult, table: Table) -> None:
     at = enrolment_key(result.tenant, result.course_id or CourseId(""), result.person_id or "")
     entry = table.get(at, EnrolmentEntry)
@@ -533,15 +627,17 @@ def _enrolment(event: EnrolmentByCourse, known: EnrolmentEntry | None) -> Enrolm
         ends_at=event.ends_at,
         section_ids=event.section_ids,
     )
-    if known is None or known.moodle_user_id != event.moodle_user_id:
-        generation = known.generation if known else 0
-        return msgspec.structs.replace(entry, generation=generation)
+    if known is None:
+        return entry
+    if known.moodle_user_id != event.moodle_user_id:
+        return msgspec.structs.replace(entry, generation=known.generation, directive_id=known.directive_id)
     return msgspec.structs.replace(
         entry,
         issued=known.issued,
         generation=known.generation,
         applied=known.applied,
         refused=known.refused,
+        directive_id=known.directive_id,
     )
 
 

@@ -14,13 +14,15 @@ import msgspec
 
 from infra.mapping import Mapping
 from infra.stage import Output, Table
-from processors.accounts import AccountEntry, PersonEntry, profile_of, wanted, with_profile
+from processors.accounts import AccountEntry, PersonEntry, profile_of, takes_over, wanted, with_profile
 from processors.debts import DebtEntry, PaymentEntry, debt_key, judge, payment_key, payment_of
 from processors.renewal import are_new
+from processors.rulings import commands, ruled
 from processors.statuses import status_of
 from processors.timers import due
 from processors.wishes import Wish, is_same, outdone, parted, wish_of
 from schemas.academics import Payment
+from schemas.directives import Directive, DirectiveKind
 from schemas.events import (
     AccountPolicy,
     Enrolment,
@@ -160,9 +162,40 @@ class PeopleStage:
         account = _answered(account, result)
         table.put(at, account)
         if account.usable is None:
-            return ()
+            return self._take_over(result, result.person_id, table)
         is_new = result.action is Action.CREATED
         return self._send_waiting(result.tenant, result.person_id, account.usable, table, is_new)
+
+    def _take_over(self, result: MoodleResult, person: PersonId, table: Table) -> Iterable[Output]:
+        """Link the account that stands in the way, where by the rules it is the person's."""
+        at = person_key(result.tenant, person)
+        entry, other = table.get(at, PersonEntry), result.other_moodle_user_id
+        if entry is None or other is None or result.moodle_user_id is not None:
+            return ()
+        if not takes_over(entry, result.reason, self.mapping.of(result.tenant)):
+            return ()
+        ruling = msgspec.structs.replace(entry.ruling, linked=other)
+        entry = msgspec.structs.replace(entry, ruling=ruling)
+        table.put(at, entry)
+        return self._ask(result.tenant, person, entry, result.completed_at, table, is_repeat=True)
+
+    def on_directive(self, directive: Directive, table: Table) -> Iterable[Output]:
+        """Obey what was decided about an account, and keep it, also where the person is not known yet."""
+        tenant, person = directive.tenant, directive.person_id
+        if directive.subject is not CommandKind.USER or person is None:
+            return ()
+        at = person_key(tenant, person)
+        entry = table.get(at, PersonEntry)
+        if entry is None and directive.kind is DirectiveKind.REASSERT:
+            return ()
+        entry = entry or PersonEntry()
+        if entry.ruling.directive_id == directive.directive_id:
+            return ()
+        entry = msgspec.structs.replace(entry, ruling=ruled(entry.ruling, directive))
+        table.put(at, entry)
+        if not commands(directive):
+            return ()
+        return self._ask(tenant, person, entry, directive.issued_at, table, is_repeat=True)
 
     def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
         """Suspend those whose payments are overdue; bring all in line with the rules, if these are new."""
@@ -205,7 +238,14 @@ class PeopleStage:
         return debt is not None and debt.is_overdue
 
     def _ask(
-        self, tenant: TenantId, person: PersonId, entry: PersonEntry, now: datetime, table: Table
+        self,
+        tenant: TenantId,
+        person: PersonId,
+        entry: PersonEntry,
+        now: datetime,
+        table: Table,
+        *,
+        is_repeat: bool = False,
     ) -> Iterable[Output]:
         if not entry.profiles:
             return ()
@@ -218,8 +258,9 @@ class PeopleStage:
             is_enrolled=EnrolmentStatus.ACTIVE in statuses,
             has_enrolments=bool(statuses),
             has_account=account.moodle_user_id is not None,
+            is_repeat=is_repeat,
         )
-        if wish is None or wish == entry.issued:
+        if wish is None or (wish == entry.issued and not is_repeat):
             return ()
         generation = account.generation + 1
         table.put(person_key(tenant, person), msgspec.structs.replace(entry, issued=wish))

@@ -52,6 +52,8 @@ class UserWish:
     """Custom profile fields by short name."""
     update_email: bool = False
     """Give the person's account this address if it has another one; otherwise CONFLICT is the result."""
+    keep_email: bool = False
+    """Use the person's account whatever address it has, and leave that as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +221,8 @@ class ObservedKind(StrEnum):
 
     COURSE = "COURSE"
     COMPLETION = "COMPLETION"
+    USER = "USER"
+    ENROLMENT = "ENROLMENT"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,11 +249,36 @@ class CompletionObserved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UserObserved:
+    """An account as Moodle's user directory shows it; only those that carry an idnumber."""
+
+    person_id: PersonId
+    moodle_user_id: MoodleUserId
+    suspended: bool
+    last_access: datetime | None = None
+    """None: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnrolmentObserved:
+    """A person's enrolment in a course as Moodle shows it."""
+
+    person_id: PersonId
+    course_id: CourseId
+    moodle_user_id: MoodleUserId
+    moodle_course_id: MoodleCourseId
+    status: EnrolmentStatus
+    last_access: datetime | None = None
+    """Of the course; none: never."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MoodleObserved:
     """Something seen in Moodle that differs from what was last seen. Topic ``moodle.<target>.observed``.
 
-    Key ``tenant|COURSE|course_id`` or ``tenant|COMPLETION|person_id|course_id``, compacted; the partition is
-    that of ``tenant|course_id`` or ``tenant|person_id`` (see `route`), beside the events it is joined with.
+    Key ``tenant|KIND|ids``, compacted: ids are the course of a COURSE, the person of a USER, person and
+    course of the others. The partition is that of ``tenant|course_id`` (COURSE, ENROLMENT) or
+    ``tenant|person_id`` (see `route`), beside the events it is joined with.
     """
 
     TYPE: ClassVar[str] = "rosterhub.moodle.observed"
@@ -260,23 +289,27 @@ class MoodleObserved:
     observed_at: datetime
     course: CourseObserved | None = None
     completion: CompletionObserved | None = None
+    user: UserObserved | None = None
+    enrolment: EnrolmentObserved | None = None
 
     @property
     def key(self) -> str:
         """The message key."""
         if self.course is not None:
             return key(self.tenant, self.kind, self.course.course_id)
-        if self.completion is not None:
-            return key(self.tenant, self.kind, self.completion.person_id, self.completion.course_id)
+        if self.user is not None:
+            return key(self.tenant, self.kind, self.user.person_id)
+        if (one := self.completion or self.enrolment) is not None:
+            return key(self.tenant, self.kind, one.person_id, one.course_id)
         msg = "an observation without a body"
         raise ValueError(msg)
 
     @property
     def route(self) -> str:
         """What decides the partition."""
-        if self.course is not None:
-            return key(self.tenant, self.course.course_id)
-        if self.completion is not None:
-            return key(self.tenant, self.completion.person_id)
+        if (at_course := self.course or self.enrolment) is not None:
+            return key(self.tenant, at_course.course_id)
+        if (of_person := self.completion or self.user) is not None:
+            return key(self.tenant, of_person.person_id)
         msg = "an observation without a body"
         raise ValueError(msg)

@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from schemas.academics import Grade, Payment, Program, Registration, Section, Term, Unit
-from schemas.deadletters import DeadLetter
+from schemas.audit import AuditEntry
+from schemas.calls import ApiCall
+from schemas.directives import Directive
 from schemas.elm import CallbackResult, CompletionCallback
 from schemas.events import Course, Enrolment, EnrolmentByCourse, Person
 from schemas.ids import Target
@@ -35,7 +37,9 @@ Record = (
     | MoodleObserved
     | CompletionCallback
     | CallbackResult
-    | DeadLetter
+    | Directive
+    | AuditEntry
+    | ApiCall
 )
 
 PARTITIONS = 6
@@ -48,10 +52,12 @@ class Topic:
 
     Attributes:
         name: without prefix; may hold ``{target}``.
-        record: the type of its values; none for a changelog (internal format of the stage).
+        record: the type of its values; none for a changelog (internal format of the stage) and for dead
+            letters (messages of other topics, see `schemas.deadletters`).
         key: what the key is, for the documentation.
         about: one sentence for the documentation.
-        compacted: keep only the last record per key; otherwise everything is kept for ever.
+        compacted: keep only the last record per key; otherwise everything is kept.
+        days: how long records are kept; none: for ever.
         internal: not for other consumers.
     """
 
@@ -61,11 +67,17 @@ class Topic:
     about: str
     compacted: bool = False
     internal: bool = False
+    days: int | None = None
 
     @property
     def schema(self) -> str | None:
         """File name of the Avro schema in ``schemas/avro``."""
         return f"{self.record.TYPE.removeprefix('rosterhub.')}.avsc" if self.record else None
+
+    @property
+    def holds_dead_letters(self) -> bool:
+        """Whether its messages are dead letters."""
+        return self.record is None and not self.internal
 
     @property
     def subject(self) -> str:
@@ -129,12 +141,29 @@ OBSERVED = Topic(
     "moodle.{target}.observed",
     MoodleObserved,
     "tenant|kind|entity",
-    "The last observed state of courses and completions in one Moodle site",
+    "The last observed state of courses, completions, accounts and enrolments in one Moodle site",
     compacted=True,
 )
 CALLBACKS = Topic("elm.callbacks", CompletionCallback, "tenant|person", "Completions to be told to ELM")
 CALLBACK_RESULTS = Topic("elm.results", CallbackResult, "tenant|person", "The outcome of every callback")
-DEAD_LETTERS = Topic("hub.dead-letters", DeadLetter, "as the message's", "Messages nobody could act on")
+DIRECTIVES = Topic(
+    "hub.directives",
+    Directive,
+    "tenant|person or tenant|course",
+    "What people have the hub do about one account, course or enrolment",
+)
+AUDIT = Topic("hub.audit", AuditEntry, "tenant", "Every change that a person has made")
+CALLS = Topic("hub.calls", ApiCall, "target", "Every call to Moodle and ELM, without its content", days=30)
+DEAD_LETTERS = Topic("hub.dlq", None, "the message's", "Messages that a stage could not read or act on")
+MOODLE_DEAD_LETTERS = Topic(
+    "moodle.{target}.dlq",
+    None,
+    "the message's",
+    "Commands that could not be read, or that one Moodle site does not take",
+)
+ELM_DEAD_LETTERS = Topic(
+    "elm.dlq", None, "the message's", "Callbacks that could not be read, or that ELM does not take"
+)
 
 TOPICS = (
     PEOPLE,
@@ -156,7 +185,12 @@ TOPICS = (
     OBSERVED,
     CALLBACKS,
     CALLBACK_RESULTS,
+    DIRECTIVES,
+    AUDIT,
+    CALLS,
     DEAD_LETTERS,
+    MOODLE_DEAD_LETTERS,
+    ELM_DEAD_LETTERS,
 )
 
 
@@ -195,7 +229,12 @@ class TopicSet:
     observed: Topic
     callbacks: Topic
     callback_results: Topic
+    directives: Topic
+    audit: Topic
+    calls: Topic
     dead_letters: Topic
+    moodle_dead_letters: Topic
+    elm_dead_letters: Topic
 
     def all(self) -> tuple[Topic, ...]:
         """Return all of them."""

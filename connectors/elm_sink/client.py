@@ -15,6 +15,7 @@ from connectors.elm_sink import readback
 from connectors.elm_sink.body import Delivery
 from connectors.elm_sink.faults import Answer, Verdict, answer
 from connectors.elm_sink.settings import ElmSinkSettings
+from infra.calls import OnCall, called, nobody
 from infra.errors import HubError, RetryLater, Stop
 from infra.http_client import tls_context
 from schemas.ids import PersonId
@@ -25,6 +26,12 @@ _LOG = structlog.get_logger()
 _BULK_REFUSED: Final = frozenset({400, 413, 414, 431, 501})
 
 
+_JSON: Final = {"Content-Type": "application/json"}
+POST: Final = "POST completion"
+READ_BACK: Final = "GET completions"
+"""Names of the two kinds of requests in the log of calls."""
+
+
 class _Refused(HubError):
     """The server does not take this form of query."""
 
@@ -32,8 +39,10 @@ class _Refused(HubError):
 class ElmClient:
     """Talks to the completion endpoint; made inside a running event loop and closed there."""
 
-    def __init__(self, settings: ElmSinkSettings) -> None:
+    def __init__(self, settings: ElmSinkSettings, on_call: OnCall = nobody) -> None:
+        """Prepare; ``on_call`` is told of every request when it has ended."""
         self._settings = settings
+        self._on_call = on_call
         self._bulk = settings.read_back_size > 1
         self._slots = asyncio.Semaphore(settings.parallel)
         self._session = aiohttp.ClientSession(
@@ -48,17 +57,21 @@ class ElmClient:
 
     async def post(self, body: Mapping[str, Any]) -> Answer:
         """Post one completion and say how that ended; trouble is an answer, not an exception."""
-        try:
-            async with (
-                self._slots,
-                self._session.post(self._settings.url, json=body, allow_redirects=False) as response,
-            ):
-                # Success is the status alone; reading the rest only keeps the connection usable.
-                with suppress(aiohttp.ClientError, TimeoutError):
-                    await response.read()
-                return answer(response.status, response.headers.get("Retry-After"))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            return _network(error)
+        content = json.dumps(body).encode()
+        async with self._slots:
+            started, received = _clock(), 0
+            try:
+                async with self._session.post(
+                    self._settings.url, data=content, headers=_JSON, allow_redirects=False
+                ) as response:
+                    # Success is the status alone; reading the rest only keeps the connection usable.
+                    with suppress(aiohttp.ClientError, TimeoutError):
+                        received = len(await response.read())
+                    outcome = answer(response.status, response.headers.get("Retry-After"))
+            except (aiohttp.ClientError, TimeoutError) as error:
+                outcome = _network(error)
+            self._note(POST, outcome, started, len(content), received)
+        return outcome
 
     async def completed(self, wanted: Mapping[Delivery, PersonId]) -> set[Delivery]:
         """Return which of the ``wanted`` completions ELM has already.
@@ -109,17 +122,39 @@ class ElmClient:
 
     async def _get(self, query: str) -> object:
         url = URL(f"{self._settings.url}?{query}", encoded=True)
-        try:
-            async with self._slots, self._session.get(url, allow_redirects=False) as response:
-                outcome = answer(response.status, response.headers.get("Retry-After"))
-                text = await response.read() if outcome.verdict is Verdict.DONE else b""
-        except (aiohttp.ClientError, TimeoutError) as error:
-            outcome, text = _network(error), b""
+        async with self._slots:
+            started, text = _clock(), b""
+            try:
+                async with self._session.get(url, allow_redirects=False) as response:
+                    outcome = answer(response.status, response.headers.get("Retry-After"))
+                    text = await response.read() if outcome.verdict is Verdict.DONE else b""
+            except (aiohttp.ClientError, TimeoutError) as error:
+                outcome = _network(error)
+            self._note(READ_BACK, outcome, started, 0, len(text))
         _raise_for(outcome)
         try:
             return json.loads(text)
         except ValueError:
             raise RetryLater("ELM's read-back is not JSON") from None
+
+    def _note(self, function: str, outcome: Answer, started: float, sent: int, received: int) -> None:
+        code = "no_answer" if outcome.status is None else f"http_{outcome.status}"
+        self._on_call(
+            called(
+                function,
+                1,
+                sent=sent,
+                received=received,
+                started=started,
+                ended=_clock(),
+                code="ok" if outcome.verdict is Verdict.DONE else code,
+                http_status=outcome.status,
+            )
+        )
+
+
+def _clock() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _raise_for(outcome: Answer) -> None:

@@ -18,13 +18,15 @@ from connectors.elm_sink.client import ElmClient
 from connectors.elm_sink.faults import Answer, Verdict
 from connectors.elm_sink.settings import ElmSinkSettings
 from connectors.elm_sink.suspects import Suspects, may_be_its_fault
+from infra.calls import OnCall, about, nobody
+from infra.engine.sink import Written
 from infra.errors import Rejected, RetryLater, Stop
 from infra.http_client import backoff
 from infra.stage import Output
 from schemas.elm import CallbackOutcome, CallbackResult, CompletionCallback
-from schemas.ids import CallbackId
+from schemas.ids import CallbackId, key
 from schemas.reasons import Reason
-from schemas.topics import CALLBACK_RESULTS, CALLBACKS, Topic
+from schemas.topics import CALLBACK_RESULTS, CALLBACKS, ELM_DEAD_LETTERS, Topic
 
 _LOG = structlog.get_logger()
 
@@ -37,23 +39,27 @@ class ElmSink:
 
     Args:
         settings: see `ElmSinkSettings`.
-        prefix: put before the names of both topics.
+        prefix: put before the names of its topics.
+        on_call: told of every request to ELM when it has ended.
     """
 
     name = "elm-sink"
 
-    def __init__(self, settings: ElmSinkSettings, *, prefix: str = "") -> None:
+    def __init__(self, settings: ElmSinkSettings, *, prefix: str = "", on_call: OnCall = nobody) -> None:
         self.input: Topic = CALLBACKS.prefixed(prefix)
         self.outputs: tuple[Topic, ...] = (CALLBACK_RESULTS.prefixed(prefix),)
+        self.dead_letters: Topic = ELM_DEAD_LETTERS.prefixed(prefix)
         self._settings = settings
+        self._on_call = on_call
         self._client: ElmClient | None = None
         self._ended: dict[CallbackId, CallbackResult] = {}
+        self._refused: dict[CallbackId, Rejected] = {}
         self._suspects = Suspects(settings.suspect_tries, settings.suspect_patience)
 
     async def open(self) -> None:
         """Open the connections; nothing is sent yet."""
         if self._client is None:
-            self._client = ElmClient(self._settings)
+            self._client = ElmClient(self._settings, self._on_call)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -61,8 +67,8 @@ class ElmSink:
             await self._client.close()
             self._client = None
 
-    async def write(self, records: Sequence[CompletionCallback]) -> Sequence[Output]:
-        """Deliver the callbacks ``records`` and return one result for each, in their order.
+    async def write(self, records: Sequence[CompletionCallback]) -> Written:
+        """Deliver the callbacks ``records``; give one result for each, in their order, and those refused.
 
         Raises:
             RetryLater: ELM is busy or away. What was delivered is remembered for the repeat of the batch.
@@ -72,13 +78,20 @@ class ElmSink:
         self._suspects.next_batch(self._waiting(records).keys())
         while waiting := self._waiting(records):
             try:
-                await self._round(waiting)
+                with about(map(_reference, waiting.values()), attempt + 1):
+                    await self._round(waiting, attempt)
             except RetryLater as trouble:
                 await self._pause(attempt, trouble)
                 attempt += 1
         results = [self._ended[callback.callback_id] for callback in records]
+        refused = {
+            index: error
+            for index, callback in enumerate(records)
+            if (error := self._refused.pop(callback.callback_id, None)) is not None
+        }
         self._ended.clear()
-        return [Output(self.outputs[0], result) for result in results]
+        self._refused.clear()
+        return Written([Output(self.outputs[0], result) for result in results], refused)
 
     def _waiting(self, callbacks: Sequence[CompletionCallback]) -> dict[Delivery, CompletionCallback]:
         """Return what is still to be delivered, one callback for each completion; reject the impossible."""
@@ -97,7 +110,7 @@ class ElmSink:
                 self._reject(callback, str(error), error.reason)
         return waiting
 
-    async def _round(self, waiting: dict[Delivery, CompletionCallback]) -> None:
+    async def _round(self, waiting: dict[Delivery, CompletionCallback], repeats: int) -> None:
         client = self._client
         if client is None:
             raise RuntimeError("write before open")
@@ -108,10 +121,10 @@ class ElmSink:
             self._reject(waiting.pop(place), "ELM fails at this record alone", Reason.REFUSED, status)
         # Suspects last, so that they keep nobody waiting.
         left = sorted(waiting.items(), key=lambda one: self._suspects.tries(one[0]))
-        _raise_first(await self._post_all(client, left), self._settings.settle)
+        _raise_first(await self._post_all(client, left, repeats), self._settings.settle)
 
     async def _post_all(
-        self, client: ElmClient, callbacks: Iterable[tuple[Delivery, CompletionCallback]]
+        self, client: ElmClient, callbacks: Iterable[tuple[Delivery, CompletionCallback]], repeats: int
     ) -> list[Answer]:
         """Post in parallel, until ELM itself seems to be in trouble. Returns the troubles."""
         troubles: list[Answer] = []
@@ -122,7 +135,8 @@ class ElmSink:
             nonlocal in_a_row, halted
             for place, callback in queue:
                 began = time.monotonic()
-                outcome = await client.post(body(callback, self._settings.user_effective_date))
+                with about([_reference(callback)], repeats + 1):
+                    outcome = await client.post(body(callback, self._settings.user_effective_date))
                 if self._settled(place, callback, outcome, began):
                     in_a_row = 0
                 else:
@@ -152,6 +166,7 @@ class ElmSink:
         self, callback: CompletionCallback, error: str, reason: Reason, status: int | None = None
     ) -> None:
         _LOG.warning("completion_rejected", callback_id=callback.callback_id, error=error)
+        self._refused[callback.callback_id] = Rejected(reason, error)
         self._end(callback, CallbackOutcome.REJECTED, reason, status)
 
     def _end(
@@ -180,6 +195,10 @@ class ElmSink:
             raise trouble
         jitter = backoff(attempt, self._settings.base_delay, self._settings.max_delay)
         await asyncio.sleep(max(asked, jitter))
+
+
+def _reference(callback: CompletionCallback) -> str:
+    return key("enrolment", callback.tenant, callback.course_id, callback.person_id)
 
 
 def _is_in_elm(result: CallbackResult) -> bool:

@@ -7,8 +7,7 @@ or cannot be done now (`connectors.moodle.faults`). Quick repeats are made only 
 import asyncio
 import itertools
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,6 +20,7 @@ import structlog
 from connectors.moodle.faults import Failure, Kind, Refused, error_of, of_error, read_answer
 from connectors.moodle.form import FRAME, Params, Value, entries, flatten
 from connectors.moodle.settings import MoodleSettings
+from infra.calls import OnCall, called, nobody
 from infra.http_client import RateLimit, backoff, retry_after, tls_context
 
 PATH: Final = "/webservice/rest/server.php"
@@ -33,33 +33,6 @@ _READS: Final = re.compile(r"_get_|_(retrieve|list)_reports?$")
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One request as it went, for the call log and the metrics; without personal data.
-
-    Attributes:
-        function: the web service function.
-        entries: how many entries it was about.
-        sent: bytes of the request's body.
-        received: bytes of the answer's body.
-        started: seconds of the event loop's clock.
-        seconds: how long it took.
-        code: ``ok`` or the code of the failure.
-    """
-
-    function: str
-    entries: int
-    sent: int
-    received: int
-    started: float
-    seconds: float
-    code: str
-
-
-def _nobody(_: Call) -> None:
-    """Take the note of a call and do nothing with it."""
-
-
 class MoodleClient:
     """Calls of one Moodle site, within its limits. An asynchronous context manager.
 
@@ -68,7 +41,7 @@ class MoodleClient:
             shows that it takes fewer.
     """
 
-    def __init__(self, settings: MoodleSettings, on_call: Callable[[Call], None] = _nobody) -> None:
+    def __init__(self, settings: MoodleSettings, on_call: OnCall = nobody) -> None:
         """Prepare; nothing is connected yet.
 
         Args:
@@ -170,7 +143,7 @@ class MoodleClient:
             ("moodlewsrestformat", "json"),
         ]
         for attempt in itertools.count():
-            value, failure, asked = await self._once(function, form, count, timeout)
+            value, failure, asked = await self._once(function, form, count, timeout, attempt)
             if failure is None:
                 return value
             pause = self._pause(failure, attempt, repeatable, asked)
@@ -188,7 +161,7 @@ class MoodleClient:
         return max(asked or 0.0, backoff(attempt, self.settings.base_delay_ms / 1000, longest))
 
     async def _once(
-        self, function: str, form: list[tuple[str, str]], count: int, timeout: float | None
+        self, function: str, form: list[tuple[str, str]], count: int, timeout: float | None, repeats: int
     ) -> tuple[Any, Failure | None, float | None]:
         """Send one request; give its value or failure, and the seconds that Moodle asks to wait."""
         body = urlencode(form).encode()
@@ -200,8 +173,19 @@ class MoodleClient:
             value = None
             if failure is None:
                 value, failure = read_answer(*answer)
-            code = failure.code if failure else "ok"
-            self._on_call(Call(function, count, len(body), len(answer[1]), started, clock() - started, code))
+            self._on_call(
+                called(
+                    function,
+                    count,
+                    sent=len(body),
+                    received=len(answer[1]),
+                    started=started,
+                    ended=clock(),
+                    code=failure.code if failure else "ok",
+                    http_status=answer[0] or None,
+                    repeats=repeats,
+                )
+            )
         if failure is not None and failure.kind is Kind.CUT:
             self._learn(len(form))
         return value, failure, asked

@@ -96,7 +96,7 @@ def step(wish: UserWish, found: Sequence[Account]) -> Step:
 
     Args:
         wish: the account as it shall be.
-        found: the accounts that carry the person's id (or whose id is the one known for the person).
+        found: the accounts that carry the person's id, or the one that was linked to the person.
     """
     if len(found) > 1:
         return Verdict(outcome=Outcome.CONFLICT, reason=Reason.IDNUMBER_AMBIGUOUS)
@@ -111,8 +111,8 @@ def step(wish: UserWish, found: Sequence[Account]) -> Step:
 
 
 def _compared(wish: UserWish, found: Account) -> Step:
-    is_other = wish.email is not None and wish.email.strip().lower() != found.email.lower()
-    if is_other and not (wish.update_email and found.idnumber == wish.person_id):
+    is_other = _has_other_email(wish, found)
+    if is_other and not wish.update_email:
         return Verdict(outcome=Outcome.CONFLICT, reason=Reason.EMAIL_MISMATCH, moodle_user_id=found.id)
     wished = {
         "idnumber": wish.person_id,
@@ -130,6 +130,12 @@ def _compared(wish: UserWish, found: Account) -> Step:
         return Verdict(outcome=Outcome.UNCHANGED, moodle_user_id=found.id)
     fault = fault_of(fields, profile)
     return rejected(fault, found.id) if fault else Update(found.id, fields, profile)
+
+
+def _has_other_email(wish: UserWish, found: Account) -> bool:
+    if wish.email is None or wish.keep_email:
+        return False
+    return wish.email.strip().lower() != found.email.lower()
 
 
 def _differing(wished: Mapping[str, str], there: Mapping[str, str]) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """The sink: takes a batch of commands to one Moodle site and gives one result for each."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
 
-from connectors.moodle.client import Call, MoodleClient
+from connectors.moodle.client import MoodleClient
 from connectors.moodle.faults import FormCut
 from connectors.moodle.settings import MoodleSettings
 from connectors.moodle_sink.batches import together
@@ -16,9 +16,13 @@ from connectors.moodle_sink.memberships import MembershipWriter
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.users import UserWriter
 from connectors.moodle_sink.verdicts import SUPERSEDED, Ledger, rejected, result, winners
+from infra.calls import OnCall, nobody
+from infra.engine.sink import Written
+from infra.errors import Rejected
 from infra.stage import Output
-from schemas.moodle import CommandKind, MoodleCommand
-from schemas.reasons import Reason
+from schemas.ids import CommandId
+from schemas.moodle import CommandKind, MoodleCommand, MoodleResult, Outcome
+from schemas.reasons import EXPLANATIONS, Reason
 from schemas.topics import Topic
 
 log = structlog.get_logger()
@@ -31,6 +35,7 @@ class MoodleSink:
         name: also the name of its consumer group.
         input: the topic of commands, as it is called in the cluster.
         outputs: the topic of results, as it is called in the cluster.
+        dead_letters: the topic of commands that Moodle does not take, as it is called in the cluster.
     """
 
     def __init__(
@@ -40,8 +45,9 @@ class MoodleSink:
         *,
         commands: Topic,
         results: Topic,
+        dead_letters: Topic,
         name: str = "moodle-sink",
-        on_call: Callable[[Call], None] = lambda _: None,
+        on_call: OnCall = nobody,
     ) -> None:
         """Prepare; nothing is connected before `open`.
 
@@ -50,12 +56,14 @@ class MoodleSink:
             moodle: of the site.
             commands: the input topic, prefixed and of the target.
             results: the output topic, prefixed and of the target.
+            dead_letters: the topic of dead letters, prefixed and of the target.
             name: of its consumer group; each site has one of its own.
             on_call: told of every request to Moodle when it has ended.
         """
         self.name = name
         self.input = commands
         self.outputs = (results,)
+        self.dead_letters = dead_letters
         self._settings = settings
         self._moodle = MoodleClient(moodle, on_call)
         self._ledger = Ledger()
@@ -68,7 +76,7 @@ class MoodleSink:
         """Close the pool of connections."""
         await self._moodle.__aexit__(None, None, None)
 
-    async def write(self, records: Sequence[MoodleCommand]) -> Sequence[Output]:
+    async def write(self, records: Sequence[MoodleCommand]) -> Written:
         """Apply a batch.
 
         Of several commands for one entity only the last is applied. When this raises, the same batch has to
@@ -78,7 +86,7 @@ class MoodleSink:
             records: commands, those of one entity in the order in which they were issued.
 
         Returns:
-            One `MoodleResult` for each command.
+            One `MoodleResult` for each command, and why those that end REJECTED do.
 
         Raises:
             RetryLater: Moodle cannot answer now, or nobody knows what it did.
@@ -95,7 +103,7 @@ class MoodleSink:
         results = [result(one, by_id.get(one.command_id, unsound), now) for one in unique.values()]
         self._ledger.clear()
         log.info("moodle_batch_done", **Counter(one.outcome.value.lower() for one in results))
-        return [Output(self.outputs[0], record) for record in results]
+        return Written([Output(self.outputs[0], record) for record in results], _refused(records, results))
 
     async def _apply(self, commands: Sequence[MoodleCommand]) -> None:
         """Apply ``commands``; begin again with smaller requests if the site turns out to take only those."""
@@ -128,6 +136,16 @@ class MoodleSink:
         if held := self._ledger.held(kinds[CommandKind.ENROLMENT]):
             memberships = MembershipWriter(self._moodle, self._ledger)
             await memberships.write([command for command, _ in held])
+
+
+def _refused(records: Sequence[MoodleCommand], results: Sequence[MoodleResult]) -> Mapping[int, Rejected]:
+    """Return why commands ended REJECTED, by their index; of one that came twice, by that of the last."""
+    places: dict[CommandId, int] = {command.command_id: index for index, command in enumerate(records)}
+    return {
+        places[one.command_id]: Rejected(reason, EXPLANATIONS[reason])
+        for one in results
+        if one.outcome is Outcome.REJECTED and (reason := one.reason or Reason.REFUSED)
+    }
 
 
 def _is_sound(command: MoodleCommand) -> bool:

@@ -19,7 +19,7 @@ from connectors.moodle_sink.accounts import (
 )
 from connectors.moodle_sink.batches import isolate, rival_free, together
 from connectors.moodle_sink.verdicts import Ledger, Verdict, rejected
-from schemas.ids import MoodleUserId
+from schemas.ids import MoodleUserId, PersonId
 from schemas.moodle import Action, MoodleCommand, Outcome, UserWish
 from schemas.reasons import Reason
 
@@ -54,7 +54,8 @@ class UserWriter:
         self._moodle = moodle
         self._ledger = ledger
         self._accounts: dict[str, dict[MoodleUserId, Account]] = {}
-        self._known: dict[MoodleUserId, Account] = {}
+        self._linked: dict[MoodleUserId, Account] = {}
+        self._adopters: dict[MoodleUserId, PersonId] = {}
         self._owners: dict[Unique, MoodleUserId] = {}
         self._new: list[New] = []
         self._changes: list[Change] = []
@@ -83,16 +84,16 @@ class UserWriter:
         await together(isolate(part, self._look_up, self._unreadable) for part in parts)
         strays = [command for command in commands if _wish(command).moodle_user_id and not self._of(command)]
         parts = self._fitting(strays, lambda _: 1)
-        await together(isolate(part, self._look_up_known, self._unreadable) for part in parts)
+        await together(isolate(part, self._look_up_linked, self._unreadable) for part in parts)
 
     async def _look_up(self, commands: Sequence[MoodleCommand]) -> None:
         values = [_wish(command).person_id for command in commands]
         self._remember(await self._moodle.call(BY_FIELD, {"field": "idnumber", "values": values}))
 
-    async def _look_up_known(self, commands: Sequence[MoodleCommand]) -> None:
+    async def _look_up_linked(self, commands: Sequence[MoodleCommand]) -> None:
         values = [str(_wish(command).moodle_user_id) for command in commands]
         rows = await self._moodle.call(BY_FIELD, {"field": "id", "values": values})
-        self._known |= {found.id: found for found in map(account, rows)}
+        self._linked |= {found.id: found for found in map(account, rows)}
 
     def _unreadable(self, command: MoodleCommand, _: Refused) -> None:
         self._ledger.settle(command, rejected(Reason.INVALID_FIELD))
@@ -105,13 +106,19 @@ class UserWriter:
     def _of(self, command: MoodleCommand) -> list[Account]:
         """Return the accounts of a person.
 
-        They are those that carry the person's id; without one, the account known for the person, if
-        somebody has emptied its id number in Moodle.
+        They are those that carry the person's id; of several the one that was linked to the person. Without
+        any it is the linked one, but only if that is nobody else's: two people never share an account.
         """
         wish = _wish(command)
-        carrying = list(self._accounts.get(wish.person_id, {}).values())
-        known = self._known.get(wish.moodle_user_id) if wish.moodle_user_id else None
-        return carrying or ([known] if known and not known.idnumber else [])
+        carrying = self._accounts.get(wish.person_id, {})
+        if wish.moodle_user_id in carrying:
+            return [carrying[wish.moodle_user_id]]
+        if carrying or wish.moodle_user_id is None:
+            return list(carrying.values())
+        linked = self._linked.get(wish.moodle_user_id)
+        if linked is None or linked.idnumber:
+            return []
+        return [linked] if self._adopters.setdefault(linked.id, wish.person_id) == wish.person_id else []
 
     def _decide(self, command: MoodleCommand) -> None:
         """Settle ``command``, or put it among what is to be created or changed."""

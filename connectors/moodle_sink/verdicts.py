@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from connectors.moodle.faults import UnknownOutcome
+from infra.calls import about
 from schemas.events import EnrolmentStatus
 from schemas.ids import CommandId, MoodleCourseId, MoodleUserId
 from schemas.moodle import Action, MoodleCommand, MoodleResult, Outcome
@@ -99,11 +100,16 @@ class Ledger:
 
     @contextmanager
     def doubting(self, actions: Iterable[tuple[MoodleCommand, Action]]) -> Iterator[None]:
-        """Note, if the outcome of the call within is unknown, that it may have done ``actions``."""
+        """Note, if the outcome of the call within is unknown, that it may have done ``actions``.
+
+        The call is logged as one about the entities of these.
+        """
+        doubtful = list(actions)
         try:
-            yield
+            with about(command.entity for command, _ in doubtful):
+                yield
         except UnknownOutcome:
-            for command, action in actions:
+            for command, action in doubtful:
                 self.note(command, action)
             raise
 

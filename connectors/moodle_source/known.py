@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import Final
 
 from schemas.ids import Target, TenantId, key
 from schemas.moodle import CompletionObserved, CourseObserved, MoodleObserved, ObservedKind
 
 Seen = CourseObserved | CompletionObserved
+_KINDS: Final = frozenset({ObservedKind.COURSE, ObservedKind.COMPLETION})
 
 
 class Known:
@@ -24,10 +26,13 @@ class Known:
             self._told[record.key] = _fingerprint(record)
 
     def learn_one(self, record_key: str, record: MoodleObserved | None) -> None:
-        """Take note of one record as the topic holds it; none where it was removed."""
+        """Take note of one record as the topic holds it; none where it was removed.
+
+        Those of other kinds have other writers and are passed over.
+        """
         if record is None:
             self._told.pop(record_key, None)
-        else:
+        elif record.kind in _KINDS:
             self.learn([record])
 
     def has(self, tenant: TenantId, completion: tuple[str, str]) -> bool:

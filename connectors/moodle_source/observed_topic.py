@@ -1,4 +1,4 @@
-"""The observed topic: what was told before, and telling more; one writer, one transaction for each batch."""
+"""The observed topic: what was told before, and telling more; one transaction for each batch."""
 
 import asyncio
 import threading
@@ -46,16 +46,17 @@ class Telling(Protocol):
 
 
 class ObservedTopic:
-    """The topic ``moodle.<target>.observed`` with its one writer.
+    """The topic ``moodle.<target>.observed`` with one writer of it.
 
-    A second process of the same slot fences the first, so two can never write at once. The calls of the
-    Kafka client block, hence a thread of their own.
+    A second process of the same role and slot fences the first, so two can never write at once. The calls of
+    the Kafka client block, hence a thread of their own.
 
     Args:
         config: of the worker; its slot names the transactional id.
         topic: with target and prefix.
         stop: once set, Kafka is waited for a few seconds more, not for ever.
         beat: called while waiting.
+        role: of the writer; those of other roles may write to the topic too, each its own kinds of records.
     """
 
     def __init__(
@@ -64,11 +65,12 @@ class ObservedTopic:
         topic: Topic,
         stop: threading.Event,
         beat: Callable[[], None] = lambda: None,
+        role: str = ROLE,
     ) -> None:
         self._config = config
         self._topic = topic
         # Each site has its own writer: the topic's name tells them apart.
-        self._role = f"{ROLE}.{topic.name.removeprefix(config.prefix)}"
+        self._role = f"{role}.{topic.name.removeprefix(config.prefix)}"
         self._beat = beat
         self._stop = stop
         self._transactions: Transactions | None = None

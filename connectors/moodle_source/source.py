@@ -21,6 +21,7 @@ from infra.engine.errors import WorkerFailed
 from infra.errors import HubError, RetryLater
 from infra.http_client import backoff
 from infra.stopping import StoppedError, pause, unless
+from infra.turns import ASKED, Intervals, Turns, Work
 from schemas.ids import CourseId, PersonId
 from schemas.moodle import CompletionObserved
 
@@ -81,6 +82,7 @@ class MoodleSource:
         telling: where observations go.
         now: gives the present time in UTC.
         paused: tells whether an operator holds the work.
+        turns: when catalogue and completions are read; none: at the intervals of the settings.
 
     Attributes:
         status: counts for ``/status``; see `_fresh_status`. Written here only.
@@ -93,18 +95,25 @@ class MoodleSource:
         telling: Telling,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         paused: Callable[[], bool] = lambda: False,
+        turns: Turns | None = None,
     ) -> None:
         self._settings = settings
         self._client = client
         self._telling = telling
         self._now = now
         self._paused = paused
+        self._turns = turns or Intervals(
+            {
+                Work.COURSE_CATALOG: settings.catalogue_interval,
+                Work.COMPLETIONS: settings.completions_interval,
+            }
+        )
         self._known = Known()
         self._opened = False
         self._reports: Reports | None = None
         self._catalogue: Catalogue | None = None
         self._swept: frozenset[CourseId] = frozenset()
-        self._catalogue_due = self._completions_due = self._sweep_due = self._sweep_rests = 0.0
+        self._catalogue_rests = self._completions_rest = self._sweep_due = self._sweep_rests = 0.0
         self._cycle_emitted = 0
         self._cycle_parts: set[str] = set()
         self.status: dict[str, Any] = _fresh_status()
@@ -158,8 +167,9 @@ class MoodleSource:
             try:
                 await unless(stop, self._poll_due())
                 failures = 0
-                self.status |= {"retrying": None, "stopped": None}
-                wait = self._seconds_to_next()
+                self.status |= {"retrying": None, "stopped": None, "at_work": True}
+                await self._turns.pause(stop, await self._seconds_to_next())
+                continue
             except StoppedError:
                 return
             except RetryLater as trouble:
@@ -184,14 +194,28 @@ class MoodleSource:
             return
         if not self._opened:
             await self.open()
-        if self._catalogue is None or time.monotonic() >= self._catalogue_due:
-            await self._read_catalogue()
-        if self._catalogue is not None and time.monotonic() >= self._completions_due:
-            await self._read_completions(self._catalogue)
+        wants_completions = await self._seconds_to(Work.COMPLETIONS) <= 0
+        is_lacking = wants_completions and self._catalogue is None
+        if is_lacking or await self._seconds_to(Work.COURSE_CATALOG) <= 0:
+            async with self._turns.take(Work.COURSE_CATALOG) as outcome:
+                found = await self._read_catalogue()
+                outcome.counts |= {"courses": len(found.courses), "ambiguous": len(found.ambiguous)}
+        if self._catalogue is not None and wants_completions:
+            async with self._turns.take(Work.COMPLETIONS) as outcome:
+                read, swept = await self._read_completions(self._catalogue)
+                counts = {"rows": read.rows, "unreadable": read.unreadable, "sweeps": int(swept)}
+                outcome.counts |= counts | {"completions": len(read.completions)}
 
-    def _seconds_to_next(self) -> float:
-        left = min(self._catalogue_due, self._completions_due) - time.monotonic()
-        return max(_PAUSED_SECONDS if self._paused() else 0.0, left)
+    async def _seconds_to(self, work: Work) -> float:
+        """Return the seconds to the turn of ``work``; the site rests from the last one before."""
+        seconds = await self._turns.seconds_to(work)
+        rests = self._catalogue_rests if work is Work.COURSE_CATALOG else self._completions_rest
+        return seconds if seconds == ASKED else max(seconds, rests - time.monotonic())
+
+    async def _seconds_to_next(self) -> float:
+        if self._paused():
+            return _PAUSED_SECONDS
+        return min([await self._seconds_to(work) for work in (Work.COURSE_CATALOG, Work.COMPLETIONS)])
 
     async def _read_catalogue(self) -> Catalogue:
         self._begin_part()
@@ -201,7 +225,7 @@ class MoodleSource:
             _LOG.warning("course_idnumber_ambiguous", course_id=course, moodle_course_ids=ids)
         await self._tell(found.courses.values())
         self._catalogue = found
-        self._catalogue_due = self._next(began, self._settings.catalogue_interval)
+        self._catalogue_rests = self._rested(began)
         self.status |= {
             "courses": len(found.courses),
             "opted_in": len(found.opted_in),
@@ -224,11 +248,10 @@ class MoodleSource:
         if sweep:
             self._swept = catalogue.opted_in
             self._sweep_due = time.monotonic() + self._settings.sweep_interval
-            self._sweep_rests = self._next(began, 0.0)
+            self._sweep_rests = self._rested(began)
             self.status["sweeps"] += 1
-        self._completions_due = self._next(began, self._settings.completions_interval)
-        if sweep and reports.recent is not None:  # the recent ones are read fast, however long a sweep takes
-            self._completions_due = time.monotonic() + self._settings.completions_interval
+        # The recent ones are read fast, however long a sweep takes.
+        self._completions_rest = 0.0 if sweep and reports.recent is not None else self._rested(began)
         if read.unreadable:
             _LOG.warning("report_rows_unreadable", rows=read.unreadable)
         self.status |= {"rows": read.rows, "unreadable": read.unreadable}
@@ -240,10 +263,10 @@ class MoodleSource:
         is_due = time.monotonic() >= self._sweep_due or not catalogue.opted_in <= self._swept
         return is_due and time.monotonic() >= self._sweep_rests
 
-    def _next(self, began: float, interval: float) -> float:
-        """Return when to read again what was begun then and is read now."""
+    def _rested(self, began: float) -> float:
+        """Return when the site has rested from what was begun then and is read now."""
         now = time.monotonic()
-        return now + max(interval, (now - began) * self._settings.rest_factor)
+        return now + (now - began) * self._settings.rest_factor
 
     async def _read_wanted(self, reports: Reports, catalogue: Catalogue, sweep: bool) -> reads.Read:
         courses = catalogue.opted_in
@@ -333,10 +356,12 @@ def _fresh_status() -> dict[str, Any]:
     """Return the status before the first read.
 
     ``cycles`` counts whole cycles (catalogue and completions both read); ``last_cycle`` tells of the last one
-    when it began and ended and how many records it told; ``stopped`` and ``retrying`` say what is in the way.
+    when it began and ended and how many records it told; ``at_work`` is true once what was due has been read;
+    ``stopped`` and ``retrying`` say what is in the way.
     """
     return {
         "cycles": 0,
+        "at_work": False,
         "cycle_started_at": None,
         "last_cycle": None,
         "emitted": 0,

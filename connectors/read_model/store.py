@@ -1,32 +1,39 @@
-"""Generations of the read model in PostgreSQL: made, written in bulk with the offsets read, switched.
+"""Generations of the read model in PostgreSQL: made, found, switched, dropped.
 
-The tables of generation 7 are in the schema ``read_model_7``. Everybody reads the views in ``read_model``,
-which lead to the generation that is live.
+The tables of generation 7 are in the schema ``read_model_7``, whose comment tells their layout. Everybody
+reads the views in ``read_model``, which lead to the generation that is live.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import hashlib
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-import psycopg
 from sqlalchemy import Connection, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from connectors.read_model.rows import Row, Values
-from connectors.read_model.tables import Projection, metadata
+from connectors.read_model.projection import metadata
+from connectors.read_model.state_tables import STATE
+from connectors.read_model.tables import RECORDED
+from connectors.read_model.views import VIEWS, views
 from infra.db.connect import raw
 from infra.scan import Place
 
-VIEWS: Final = "read_model"
-_OFFSETS: Final = """
-    INSERT INTO {schema}.offsets (topic, partition, next_offset)
-    SELECT * FROM unnest(%b::text[], %b::int4[], %b::int8[])
-    ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset
-"""
+PROJECTIONS: Final = (*RECORDED, *STATE)
+_REVISION: Final = 1
+"""Raised when the same tables are to be filled otherwise."""
+_SORT_MEMORY: Final = "256MB"
 
 
 def schema_of(generation: int) -> str:
     """Return the name of the schema of ``generation``."""
     return f"{VIEWS}_{generation}"
+
+
+def layout() -> str:
+    """Return a digest of what this code makes of a generation: its tables, indexes and views."""
+    parts = [str(_REVISION), *_tables(), *_indexes("x"), *views("x")]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
 def live(connection: Connection) -> int | None:
@@ -36,73 +43,90 @@ def live(connection: Connection) -> int | None:
     return None if found is None else int(found)
 
 
+def is_current(connection: Connection, generation: int) -> bool:
+    """Tell whether ``generation`` is what this code makes; another release may have made it otherwise."""
+    query = text("SELECT obj_description(to_regnamespace(:name), 'pg_namespace')")
+    return bool(connection.scalar(query, {"name": schema_of(generation)}) == layout())
+
+
 def make(connection: Connection) -> int:
-    """Make the empty tables of a new generation and return its number."""
+    """Make the empty tables of a new generation, without their further indexes, and return its number."""
     number = connection.scalar(text("INSERT INTO read_models DEFAULT VALUES RETURNING generation"))
     generation = int(number or 0)
-    connection.execute(text(f"CREATE SCHEMA {schema_of(generation)}"))
-    connection.execute(text(f"SET LOCAL search_path TO {schema_of(generation)}, public"))
-    for table in metadata.sorted_tables:
-        connection.execute(CreateTable(table))
-    connection.execute(text("SET LOCAL search_path TO DEFAULT"))
+    driver, schema = raw(connection), schema_of(generation)
+    driver.execute(f"CREATE SCHEMA {schema}")
+    driver.execute(f"COMMENT ON SCHEMA {schema} IS '{layout()}'")
+    driver.execute(f"SET LOCAL search_path TO {schema}, public")
+    for statement in _tables():
+        driver.execute(statement)
+    driver.execute("SET LOCAL search_path TO DEFAULT")
     return generation
+
+
+def index(connection: Connection, generation: int) -> Iterator[None]:
+    """Make the further indexes of ``generation`` and gather its statistics, one with each step."""
+    driver, schema = raw(connection), schema_of(generation)
+    driver.execute(f"SET LOCAL maintenance_work_mem TO '{_SORT_MEMORY}'")
+    for statement in (*_indexes(schema), *(f"ANALYZE {schema}.{one.name}" for one in PROJECTIONS)):
+        driver.execute(statement)
+        yield
 
 
 def switch(connection: Connection, generation: int) -> None:
     """Let everybody read ``generation``, and drop the others.
 
-    A projector that writes holds the row of the live one, and is waited for.
+    A projector that writes holds the row of the live one, and is waited for. The schema of the views stays,
+    and with it who may use it and what may be read in it by default.
     """
     connection.execute(text("UPDATE read_models SET live_at = NULL WHERE live_at IS NOT NULL"))
     chosen = text("UPDATE read_models SET live_at = now() WHERE generation = :number")
     connection.execute(chosen, {"number": generation})
-    connection.execute(text(f"DROP SCHEMA IF EXISTS {VIEWS} CASCADE"))
-    connection.execute(text(f"CREATE SCHEMA {VIEWS}"))
-    for table in metadata.sorted_tables:
-        source = f"{schema_of(generation)}.{table.name}"
-        connection.execute(text(f"CREATE VIEW {VIEWS}.{table.name} AS SELECT * FROM {source}"))  # noqa: S608 - names of ours
+    driver = raw(connection)
+    driver.execute(f"CREATE SCHEMA IF NOT EXISTS {VIEWS}")
+    for (name,) in driver.execute("SELECT viewname FROM pg_views WHERE schemaname = %b", [VIEWS]).fetchall():
+        driver.execute(f"DROP VIEW IF EXISTS {VIEWS}.{name} CASCADE")
+    for statement in views(schema_of(generation)):
+        driver.execute(statement)
     drop_all_but(connection, generation)
+
+
+def take_over(connection: Connection, generation: int) -> None:
+    """Let ``generation`` know since when things have been so, as far as the live one of its layout knows."""
+    before = live(connection)
+    if before is None or not is_current(connection, before):
+        return
+    for projection in STATE:
+        raw(connection).execute(projection.sinces(schema_of(generation), schema_of(before)))
 
 
 def drop_all_but(connection: Connection, generation: int | None) -> None:
     """Drop all generations but one, such as what rebuilds that were interrupted have left."""
     left = text("DELETE FROM read_models WHERE generation IS DISTINCT FROM :number RETURNING generation")
     for (number,) in connection.execute(left, {"number": generation}).all():
-        connection.execute(text(f"DROP SCHEMA IF EXISTS {schema_of(number)} CASCADE"))
+        raw(connection).execute(f"DROP SCHEMA IF EXISTS {schema_of(number)} CASCADE")
 
 
 def positions(connection: Connection, generation: int) -> dict[Place, int]:
     """Return the next offset to be read of each partition that has been read."""
     query = f"SELECT topic, partition, next_offset FROM {schema_of(generation)}.offsets"  # noqa: S608 - names of ours
-    rows = connection.execute(text(query))
-    return {(topic, partition): offset for topic, partition, offset in rows}
+    return {(topic, partition): offset for topic, partition, offset in raw(connection).execute(query)}
 
 
-def write(connection: Connection, generation: int, rows: Iterable[Row], read: Mapping[Place, int]) -> None:
-    """Write ``rows``, given in the order in which they were read, and how far was read, in bulk."""
-    driver, schema = raw(connection), schema_of(generation)
-    for projection, chosen in _newest(rows):
-        arrays = [list(column) for column in zip(*chosen, strict=True)]
-        driver.execute(projection.statement(schema), arrays)
-    if read:
-        _write_offsets(driver, schema, read)
+def topic_numbers(connection: Connection, generation: int, names: Iterable[str]) -> dict[str, int]:
+    """Return the number of each topic in the history of ``generation``; new ones get theirs."""
+    driver, topics = raw(connection), f"{schema_of(generation)}.topics"
+    driver.execute(
+        f"INSERT INTO {topics} (name) SELECT name FROM unnest(%b::text[]) AS n (name)"  # noqa: S608 - names of ours
+        " ON CONFLICT DO NOTHING",
+        [sorted(names)],
+    )
+    return dict(driver.execute(f"SELECT name, id FROM {topics}").fetchall())  # noqa: S608 - names of ours
 
 
-def _write_offsets(driver: psycopg.Connection, schema: str, read: Mapping[Place, int]) -> None:
-    topics, partitions = zip(*read, strict=True)
-    driver.execute(_OFFSETS.format(schema=schema), [list(topics), list(partitions), list(read.values())])
+def _tables() -> list[str]:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy has no types for it
+    return [str(CreateTable(table).compile(dialect=dialect)) for table in metadata.sorted_tables]
 
 
-def _newest(rows: Iterable[Row]) -> Iterator[tuple[Projection, Sequence[Values]]]:
-    """Yield the newest row of each key, by projection, in an order of the keys that is the same for all."""
-    found: dict[Projection, dict[Values, Values]] = {}
-    for projection, values in rows:
-        table = found.get(projection)
-        if table is None:
-            table = found[projection] = {}
-        key = projection.key_of(values)
-        known = table.get(key)
-        if known is None or projection.order_of(known) <= projection.order_of(values):
-            table[key] = values
-    for projection, table in found.items():
-        yield projection, [table[key] for key in sorted(table)]
+def _indexes(schema: str) -> list[str]:
+    return [f"CREATE INDEX ON {schema}.{one.name} {index}" for one in PROJECTIONS for index in one.indexes]

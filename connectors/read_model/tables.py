@@ -1,224 +1,280 @@
-"""The tables of the read model. Each generation of it has them in a schema of its own.
+"""The tables of the read model that hold what records say. Each generation has them in a schema of its own.
 
 Every row also tells the message it was made of: ``place`` is ``topic/partition/offset``.
 """
 
-from collections.abc import Callable
-from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Date, DateTime, Integer, MetaData, Table, Text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import Column, Date, Identity, Integer, SmallInteger, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-metadata = MetaData()
+from connectors.read_model.projection import Projection, flag, metadata, number, table, text, time
 
-_SQL: dict[type, str] = {
-    Text: "text",
-    BigInteger: "int8",
-    Integer: "int4",
-    Boolean: "bool",
-    Date: "date",
-    DateTime: "timestamptz",
-    JSONB: "jsonb",
-}
-
-
-def _text(*names: str) -> list[Column[Any]]:
-    return [Column(name, Text) for name in names]
-
-
-def _time(*names: str) -> list[Column[Any]]:
-    return [Column(name, DateTime(timezone=True)) for name in names]
+_NEWEST = ("version_time", "version_sequence")
 
 
 def _version() -> list[Column[Any]]:
-    return [*_time("version_time"), Column("version_sequence", BigInteger), *_time("recorded_at")]
+    return [*time("version_time"), *number("version_sequence"), *time("recorded_at")]
 
 
-class Projection:
-    """How one table is kept.
-
-    Args:
-        table: with its primary key.
-        order: columns by which the newest of several rows of one key is told; a later message wins a draw.
-
-    Attributes:
-        names: of all columns.
-        key_of: takes a row's values to those of its key, as a tuple.
-        order_of: takes them to those of the order.
-    """
-
-    def __init__(self, table: Table, order: tuple[str, ...]) -> None:
-        self.table, self.order = table, order
-        self.names = tuple(column.name for column in table.columns)
-        self.key = tuple(column.name for column in table.primary_key.columns)
-        self.key_of = self._picker(self.key)
-        self.order_of = self._picker(order)
-
-    def _picker(self, names: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
-        places = [self.names.index(name) for name in names]
-        if len(places) == 1:
-            (place,) = places
-            return lambda values: (values[place],)
-        return itemgetter(*places)
-
-    def statement(self, schema: str) -> str:
-        """Return the upsert of rows given as one array per column, in the order of `names`."""
-        types = [_SQL[type(column.type)] for column in self.table.columns]
-        # Arrays of JSON travel as texts.
-        arrays = ", ".join(f"%b::{'text' if kind == 'jsonb' else kind}[]" for kind in types)
-        fields = ", ".join(
-            f"n.{name}::jsonb" if kind == "jsonb" else f"n.{name}"
-            for name, kind in zip(self.names, types, strict=True)
-        )
-        names, key = ", ".join(self.names), ", ".join(self.key)
-        others = ", ".join(f"{name} = excluded.{name}" for name in self.names if name not in self.key)
-        old = ", ".join(f"o.{name}" for name in self.order)
-        new = ", ".join(f"excluded.{name}" for name in self.order)
-        return (
-            f"INSERT INTO {schema}.{self.table.name} AS o ({names}) SELECT {fields}"  # noqa: S608 - names of ours
-            f" FROM unnest({arrays}) AS n({names})"
-            f" ON CONFLICT ({key}) DO UPDATE SET {others} WHERE ({old}) <= ({new})"
-        )
-
-
-def _table(name: str, key: tuple[str, ...], *columns: Column[Any]) -> Table:
-    keys = [Column(one, Text, primary_key=True) for one in key]
-    return Table(name, metadata, *keys, *columns, Column("place", Text, nullable=False))
+def _verdict() -> list[Column[Any]]:
+    return [
+        *text("outcome", "action", "reason", "status"),
+        *number("moodle_user_id", "moodle_course_id", "other_moodle_user_id"),
+        *time("completed_at"),
+    ]
 
 
 PEOPLE = Projection(
-    _table(
+    table(
         "people",
         ("tenant", "person_id", "source"),
-        Column("deleted", Boolean),
-        *_text("source_record_id", "source_status", "username", "email", "first_name", "last_name"),
+        *flag("deleted"),
+        *text("source_record_id", "source_status", "username", "email", "first_name", "last_name"),
         *_version(),
     ),
-    ("version_time", "version_sequence"),
+    order=_NEWEST,
+    indexes=("(recorded_at, person_id)", "(tenant, email)"),
 )
 COURSES = Projection(
-    _table(
+    table(
         "courses",
         ("tenant", "course_id", "source", "source_record_id"),
-        Column("deleted", Boolean),
-        *_text("source_status", "short_name", "full_name", "term_id", "program_id"),
-        *_time("starts_at", "ends_at"),
-        Column("moodle_course_id", BigInteger),
+        *flag("deleted"),
+        *text("source_status", "short_name", "full_name", "term_id", "program_id"),
+        *time("starts_at", "ends_at"),
+        *number("moodle_course_id"),
         *_version(),
     ),
-    ("version_time", "version_sequence"),
+    order=_NEWEST,
+    indexes=("(recorded_at, course_id)", "(tenant, short_name)"),
 )
 ENROLMENTS = Projection(
-    _table(
+    table(
         "enrolments",
         ("tenant", "person_id", "course_id"),
-        Column("deleted", Boolean),
-        *_text("enrolment_id", "source", "source_record_id", "status", "source_status", "role"),
-        *_time("starts_at", "ends_at"),
+        *flag("deleted"),
+        *text("enrolment_id", "source", "source_record_id", "status", "source_status", "role"),
+        *time("starts_at", "ends_at"),
         *_version(),
     ),
-    ("version_time", "version_sequence"),
+    order=_NEWEST,
+    indexes=("(tenant, course_id, person_id)",),
 )
 COMMANDS = Projection(
-    _table(
+    table(
         "commands",
         ("command_id",),
-        *_text("tenant", "target", "kind", "person_id", "course_id"),
-        Column("generation", BigInteger),
-        *_time("issued_at"),
+        *text("tenant", "target", "kind", "person_id", "course_id"),
+        *number("generation"),
+        *time("issued_at"),
         Column("wish", JSONB),
     ),
-    ("issued_at",),
+    order=("issued_at",),
+    indexes=("(issued_at, command_id)", "(tenant, person_id)", "(tenant, course_id)"),
 )
 RESULTS = Projection(
-    _table(
+    table(
         "results",
         ("command_id",),
-        *_text("tenant", "target", "kind", "person_id", "course_id"),
-        Column("generation", BigInteger),
-        *_text("outcome", "action", "reason", "status"),
-        *[
-            Column(name, BigInteger)
-            for name in ("moodle_user_id", "moodle_course_id", "other_moodle_user_id")
-        ],
-        *_time("completed_at"),
+        *text("tenant", "target", "kind", "person_id", "course_id"),
+        *number("generation"),
+        *_verdict(),
     ),
-    ("completed_at",),
+    order=("completed_at",),
+    indexes=(
+        "(completed_at, command_id)",
+        "(tenant, person_id)",
+        "(tenant, course_id)",
+        "(tenant, reason, completed_at) WHERE reason IS NOT NULL",
+    ),
 )
 STANDING = Projection(
-    _table(
+    table(
         "standing",
-        ("tenant", "target", "kind", "person_id", "course_id"),
-        Column("generation", BigInteger),
-        *_text("outcome", "action", "reason", "status"),
-        *[
-            Column(name, BigInteger)
-            for name in ("moodle_user_id", "moodle_course_id", "other_moodle_user_id")
-        ],
-        *_time("completed_at"),
+        ("tenant", "kind", "person_id", "course_id", "target"),
+        *number("generation"),
+        *_verdict(),
     ),
-    ("generation",),
+    order=("generation",),
 )
 """The newest result about each account, course and enrolment; person or course is empty where it has none."""
 OBSERVED_COURSES = Projection(
-    _table(
+    table(
         "observed_courses",
-        ("tenant", "target", "course_id"),
-        Column("moodle_course_id", BigInteger),
-        *_text("short_name"),
-        *[Column(name, Boolean) for name in ("visible", "completion_opt_in")],
-        *_time("observed_at"),
+        ("tenant", "course_id", "target"),
+        *number("moodle_course_id"),
+        *text("short_name"),
+        *flag("visible", "completion_opt_in"),
+        *time("observed_at"),
     ),
-    ("observed_at",),
+    order=("observed_at",),
+)
+OBSERVED_USERS = Projection(
+    table(
+        "observed_users",
+        ("tenant", "person_id", "target"),
+        *number("moodle_user_id"),
+        *flag("suspended"),
+        *time("last_access", "observed_at"),
+    ),
+    order=("observed_at",),
+)
+OBSERVED_ENROLMENTS = Projection(
+    table(
+        "observed_enrolments",
+        ("tenant", "person_id", "course_id", "target"),
+        *number("moodle_user_id", "moodle_course_id"),
+        *text("status"),
+        *time("last_access", "observed_at"),
+    ),
+    order=("observed_at",),
+    indexes=("(tenant, course_id)",),
 )
 COMPLETIONS = Projection(
-    _table(
+    table(
         "completions",
         ("tenant", "person_id", "course_id"),
-        *_text("target"),
+        *text("target"),
         Column("completed_on", Date),
-        *_time("completed_at", "observed_at"),
+        *time("completed_at", "observed_at"),
     ),
-    ("observed_at",),
+    order=("observed_at",),
+    indexes=("(observed_at, person_id, course_id)", "(tenant, course_id)"),
 )
 CALLBACKS = Projection(
-    _table(
+    table(
         "callbacks",
         ("callback_id",),
-        *_text("tenant", "enrolment_id", "person_id", "course_id"),
+        *text("tenant", "enrolment_id", "person_id", "course_id"),
         Column("completed_on", Date),
-        *_time("issued_at"),
+        *time("issued_at"),
     ),
-    ("issued_at",),
+    order=("issued_at",),
+    indexes=("(issued_at, callback_id)", "(tenant, person_id)", "(tenant, enrolment_id)"),
 )
 CALLBACK_RESULTS = Projection(
-    _table(
+    table(
         "callback_results",
         ("callback_id",),
-        *_text("tenant", "enrolment_id", "person_id", "course_id", "outcome", "reason"),
+        *text("tenant", "enrolment_id", "person_id", "course_id", "outcome", "reason"),
         Column("http_status", Integer),
-        *_time("completed_at"),
+        *time("completed_at"),
     ),
-    ("completed_at",),
+    order=("completed_at",),
+    indexes=("(completed_at, callback_id)", "(tenant, person_id)"),
 )
-DEAD_LETTERS = Projection(
-    Table(
-        "dead_letters",
-        metadata,
-        Column("place", Text, primary_key=True),
-        *_text("stage", "topic"),
+CALLS = Projection(
+    table(
+        "calls",
+        ("call_id",),
+        *text("system", "target", "role", "function"),
+        *time("started_at"),
+        *number("duration_ms"),
+        *text("code"),
+        *number("http_status", "attempt", "entries", "request_bytes", "response_bytes"),
+        *text("tenant"),
+        Column("references_", ARRAY(Text)),
+    ),
+    order=("started_at",),
+    indexes=("(started_at, call_id)", "(code, started_at) WHERE code <> 'ok'", "USING gin (references_)"),
+)
+AUDIT = Projection(
+    table(
+        "audit",
+        ("audit_id",),
+        *text("tenant"),
+        *time("at"),
+        *text("actor", "action", "subject", "why"),
+        Column("details", JSONB),
+    ),
+    order=("at",),
+    indexes=("(at, audit_id)", "(tenant, subject)"),
+)
+DIRECTIVES = Projection(
+    table(
+        "directives",
+        ("directive_id",),
+        *text("tenant", "kind", "subject", "person_id", "course_id", "resolution"),
+        *number("moodle_user_id", "moodle_course_id"),
+        *time("issued_at"),
+        *text("actor", "why"),
+    ),
+    order=("issued_at",),
+    indexes=(
+        "(issued_at, directive_id)",
+        "(tenant, person_id)",
+        "(tenant, course_id)",
+        "(tenant, subject) WHERE kind = 'RESOLVE'",
+    ),
+)
+LETTERS = Projection(
+    table(
+        "letters",
+        ("place",),
+        *text("role", "topic"),
         Column("partition", Integer),
-        Column("message_offset", BigInteger),
-        *_text("message_key", "reason", "error"),
-        *_time("failed_at"),
+        *number("message_offset"),
+        *text("message_key", "tenant", "kind", "entity", "step", "reason", "error_class", "error"),
+        *number("attempt"),
+        *time("failed_at"),
     ),
-    ("failed_at",),
+    order=("failed_at",),
+    indexes=("(failed_at, place)", "(tenant, reason, failed_at)", "(tenant, entity)"),
 )
-offsets = Table(
+"""Dead letters; what people have done about them is in `LETTER_DECISIONS`."""
+LETTER_DECISIONS = Projection(
+    table("letter_decisions", ("subject",), *text("action"), *time("at"), *text("actor")),
+    order=("at",),
+)
+"""The newest decision of a person about each dead letter, by the letter's place."""
+HISTORY = Projection(
+    Table(
+        "messages",
+        metadata,
+        *text("tenant", "person_id", "course_id"),
+        Column("topic", SmallInteger, nullable=False),
+        Column("partition", Integer, nullable=False),
+        *number("message_offset"),
+        *time("at"),
+    ),
+    indexes=("(tenant, person_id, course_id)", "(tenant, course_id) WHERE coalesce(person_id, '') = ''"),
+)
+"""Which messages are about a person or a course; rows are only ever added.
+
+Those about a course alone are few; an index on all of a course would be as large as the table.
+"""
+TOPICS = Table(
+    "topics",
+    metadata,
+    Column("id", SmallInteger, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+)
+"""Topics that `HISTORY` names by number, for there are many messages."""
+OFFSETS = Table(
     "offsets",
     metadata,
     Column("topic", Text, primary_key=True),
     Column("partition", Integer, primary_key=True),
-    Column("next_offset", BigInteger, nullable=False),
+    *number("next_offset"),
+)
+RECORDED = (
+    PEOPLE,
+    COURSES,
+    ENROLMENTS,
+    COMMANDS,
+    RESULTS,
+    STANDING,
+    OBSERVED_COURSES,
+    OBSERVED_USERS,
+    OBSERVED_ENROLMENTS,
+    COMPLETIONS,
+    CALLBACKS,
+    CALLBACK_RESULTS,
+    CALLS,
+    AUDIT,
+    DIRECTIVES,
+    LETTERS,
+    LETTER_DECISIONS,
+    HISTORY,
 )

@@ -41,7 +41,7 @@ def check(
         return
     endpoints = resolve(settings, Demo())
     try:
-        failed = _failed(endpoints)
+        failed = failed_services(endpoints)
     finally:
         release(endpoints)
     if failed:
@@ -59,7 +59,7 @@ def _check_mapping(settings: Settings) -> None:
     _tell("mapping file", right if settings.mapping_file else "not set, the built-in rules hold")
 
 
-def _failed(endpoints: Endpoints) -> list[str]:
+def failed_services(endpoints: Endpoints) -> list[str]:
     """Ask every service, tell how it went, and return the names of those that fail."""
     simulated = {endpoint.name for endpoint in endpoints.table if endpoint.origin == "simulator"}
     failed = []

@@ -29,7 +29,7 @@ class Look:
     Attributes:
         backlog: records of each consumer group that are still to be read.
         unpublished: events in the outbox that can be published.
-        written: sum of the ends of all topics; grows with every record.
+        written: sum of the ends of all topics but the log of calls; grows with every record.
         last_poll: start of the newest successful poll of ELM that brought nothing; none if there is none.
         last_cycle: the same of the Moodle source.
         seen: records that polls have read so far, by what became of them.
@@ -62,7 +62,8 @@ class Watch:
         self._source_port = source_port
         self._engine: Engine = engine(database_of(settings), pool_size=1)
         where = sites_of(settings)
-        self._topics = [topic.name for topic in where.all()]
+        # Reads that find nothing are calls too, and noted.
+        self._topics = [topic.name for topic in where.all() if topic != where.shared.calls]
         groups = {stage.name: [topic.name for topic in stage.handlers] for stage in stages_of(settings)}
         groups |= {f"moodle-sink.{site}": [topics.commands.name] for site, topics in where.by_target.items()}
         groups["elm-sink"] = [where.shared.callbacks.name]

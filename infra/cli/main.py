@@ -1,5 +1,6 @@
-"""The command ``hub``. Exit status: 0 done, 1 failed, 2 bad arguments or settings, 4 a service is away.
+"""The command ``hub``.
 
+Exit status: 0 done, 1 failed, 2 bad arguments or settings, 3 refused for safety, 4 a service is away;
 128 and more: ended by a signal before all was done, 130 by Ctrl-C.
 """
 
@@ -11,17 +12,29 @@ from types import FrameType
 import typer
 from pydantic import ValidationError
 
+from infra.cli.cleanup_command import clean, moodle_cleanup
 from infra.cli.config_commands import config
-from infra.cli.import_command import import_
+from infra.cli.conflicts_commands import conflicts
+from infra.cli.connection_command import check_connections, moodle_sync
+from infra.cli.dlq_commands import dlq
+from infra.cli.imports import imports
 from infra.cli.keys_commands import keys
 from infra.cli.mapping_commands import mapping, selection
+from infra.cli.parked_commands import parked
 from infra.cli.pull_commands import pull
 from infra.cli.rebuild_command import rebuild
+from infra.cli.reconcile_command import reconcile_, sync_courses, sync_users
+from infra.cli.replay_command import replay
 from infra.cli.run_commands import demo, run
+from infra.cli.runs_commands import runs
+from infra.cli.schedule_commands import schedule
+from infra.cli.state_command import state
+from infra.cli.sync_commands import sync
 from infra.cli.topics_commands import topics
+from infra.cli.trace_command import trace
 from infra.embedded.commands import dev
 from infra.embedded.errors import EmbeddedError
-from infra.errors import HubError, RetryLater
+from infra.errors import BadArgument, HubError, RetryLater, Unsafe
 
 app = typer.Typer(
     help="Rosterhub: changes in ELM, Zoho and the SIS reach Moodle, completions go back, by events on Kafka.",
@@ -32,14 +45,30 @@ app = typer.Typer(
 app.command()(run)
 app.command()(demo)
 app.command()(rebuild)
+app.command()(trace)
+app.command()(state)
+app.add_typer(replay, name="replay")
 app.add_typer(dev, name="dev")
 app.add_typer(topics, name="topics")
-app.command("import")(import_)
+app.add_typer(imports, name="import")
+app.command("reconcile")(reconcile_)
+app.command("test-connection")(check_connections)
+app.add_typer(moodle_sync, name="moodle_sync", hidden=True)
+app.add_typer(schedule, name="schedule")
+app.add_typer(runs, name="runs")
+app.command("cleanup")(clean)
+app.command("moodle_cleanup", hidden=True)(moodle_cleanup)
 app.add_typer(config, name="config")
 app.add_typer(keys, name="keys")
 app.add_typer(pull, name="pull")
+app.add_typer(dlq, name="dlq")
 app.add_typer(mapping, name="mapping")
 app.add_typer(selection, name="selection")
+app.add_typer(parked, name="parked")
+app.add_typer(conflicts, name="conflicts")
+app.add_typer(sync, name="sync")
+sync.command("users")(sync_users)
+sync.command("courses")(sync_courses)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,7 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except (HubError, EmbeddedError) as error:
         print(error, file=sys.stderr)
-        sys.exit(4 if isinstance(error, RetryLater) else 1)
+        sys.exit(_status(error))
+
+
+def _status(error: Exception) -> int:
+    statuses: dict[type[Exception], int] = {BadArgument: 2, Unsafe: 3, RetryLater: 4}
+    return next((status for kind, status in statuses.items() if isinstance(error, kind)), 1)
 
 
 def _end(number: int, _frame: FrameType | None) -> None:

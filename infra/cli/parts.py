@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from connectors.moodle.settings import MoodleSettings
 from connectors.read_model.project import ProjectorSettings
+from infra.cli.state_rows import changes_of
 from infra.codec import Codec
 from infra.errors import Stop
 from infra.mapping import Mapping, load, parse
@@ -209,4 +210,5 @@ def projector_of(settings: Settings) -> ProjectorSettings:
         kafka=kafka_of(settings),
         codec=Codec(registry_of(settings)),
         topics=sites_of(settings).all(),
+        changes=changes_of(settings),
     )

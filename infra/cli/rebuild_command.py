@@ -1,39 +1,45 @@
 """`hub rebuild`: the read model anew from the topics."""
 
+from typing import Annotated
+
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from connectors.read_model.project import rebuild as rebuild_read_model
-from infra import collector, logs
-from infra.cli.claims import stop_services
-from infra.cli.endpoints import Demo, resolve
-from infra.cli.parts import database_of, projector_of
-from infra.db.migrate import migrate
+from infra import collector
+from infra.cli.operating import operating
+from infra.cli.parts import projector_of
 from infra.settings import Settings
+from producers.decisions import Act, command_line_user, decide
+from schemas.ids import TenantId
 
 
-def rebuild() -> None:
+def rebuild(why: Annotated[str, typer.Option(help="Why, for the audit.")] = "") -> None:
     """Build the read model anew from the topics, beside the one in use, and take its place when it is whole.
 
     Interrupted, it leaves the one in use as it is; the next call begins anew. Exit status: 0 done, 1 another
     rebuild is running, 4 Kafka or the database is away.
     """
-    settings = Settings()
-    logs.configure(settings.log_level, settings.log_format, role="rebuild", slot="0")
     collector.calm()
-    endpoints = resolve(settings, Demo())
-    console = Console(stderr=True)
-    try:
-        migrate(database_of(endpoints.settings))
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        with Progress(*columns, console=console) as bar:
-            task = bar.add_task("read model", total=None)
-            count = rebuild_read_model(
-                projector_of(endpoints.settings),
-                lambda done, total: bar.update(task, completed=done, total=total),
-            )
-    finally:
-        if endpoints.started:
-            stop_services(endpoints.settings.data_dir)
+    with operating("rebuild") as (settings, pool):
+        count = _build(settings)
+        act = Act(
+            by=command_line_user(),
+            action="rebuild",
+            subject="read_model",
+            tenant=TenantId(settings.default_tenant_id),
+            why=why,
+            details={"offsets": str(count)},
+        )
+        decide(pool, [act])
     typer.echo(f"read model built anew from {count:,} offsets")
+
+
+def _build(settings: Settings) -> int:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("read model", total=None)
+        return rebuild_read_model(
+            projector_of(settings), lambda done, total: bar.update(task, completed=done, total=total)
+        )

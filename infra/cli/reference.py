@@ -101,8 +101,8 @@ def _topics() -> str:
         (
             f"`{topic.name}`",
             f"`{topic.key}`",
-            f"[{topic.schema}](../../schemas/avro/{topic.schema})" if topic.schema else "internal",
-            "compacted" if topic.compacted else "for ever",
+            f"[{topic.schema}](../../schemas/avro/{topic.schema})" if topic.schema else _unregistered(topic),
+            "compacted" if topic.compacted else f"{topic.days} days" if topic.days else "for ever",
             topic.about,
         )
         for topic in (*TOPICS, *(changelog(stage.name) for stage in stages))
@@ -113,6 +113,10 @@ def _topics() -> str:
         "CloudEvents' binary mode, except on internal topics. Read with `isolation.level=read_committed`."
     )
     return _page("Topics", about, _table(("Topic", "Key", "Schema", "Kept", "Holds"), rows))
+
+
+def _unregistered(topic: Topic) -> str:
+    return "[the message's](../dead-letters.md)" if topic.holds_dead_letters else "internal"
 
 
 def _reasons() -> str:

@@ -2,19 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 from zoneinfo import ZoneInfo
 
+from sqlalchemy import Engine
+
 from connectors.elm_sink.settings import ElmSinkSettings
 from connectors.elm_sink.sink import ElmSink
-from connectors.moodle.client import Call
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.sink import MoodleSink
 from connectors.moodle_source.role import run_moodle_source
 from connectors.moodle_source.settings import MoodleSourceSettings
 from connectors.read_model.project import run_projector
+from infra.call_log import Caller, call_log
+from infra.calls import Call, OnCall
+from infra.cli.jobs import JOBS, launch
 from infra.cli.parts import (
     database_of,
     feed_of,
@@ -31,24 +37,33 @@ from infra.cli.parts import (
     web_settings_of,
     zoho_of,
 )
+from infra.cli.planned import planned, turns_of
 from infra.codec import Codec
 from infra.engine import EngineConfig, SinkConfig, run_sink, run_stage
 from infra.mapping import Identity, RuleIdentity
 from infra.settings import Settings
 from infra.stopping import mirrored
 from infra.telemetry import MOODLE_CALLS, MOODLE_SECONDS, Status
+from infra.turns import Work
 from producers.clock import run_clock
 from producers.elm.poll import run_elm_poll
+from producers.overdue import AlarmAges
 from producers.relay import RelaySettings, run_relay
+from producers.remedies import Means
+from producers.scheduler import SchedulerSettings, run_scheduler
 from producers.sis.records import SOURCE as SIS
 from producers.sis.routes import sis_routes
 from producers.sis.rules import Rules as SisRules
 from producers.sis.rules import zone
+from producers.web.admin.routes import admin_routes
+from producers.web.probes import Brokers, probes
+from producers.web.readiness import Probe
 from producers.web.routes import Route
 from producers.web.serve import run_api
 from producers.web.services import WebServices
 from producers.zoho.routes import ZohoWeb
 from producers.zoho.to_events import SOURCE as ZOHO
+from schemas.calls import System
 from schemas.events import Role
 from schemas.ids import Target, TenantId
 
@@ -112,7 +127,8 @@ def _elm_poll(context: Context) -> None:
     feed, database = feed_of(context.settings), database_of(context.settings)
 
     async def poll() -> None:
-        await run_elm_poll(feed, database, mirrored(context.stop), context.status)
+        async with turns_of(context.settings, Work.ELM) as turns:
+            await run_elm_poll(feed, database, mirrored(context.stop), context.status, turns)
 
     asyncio.run(poll())
 
@@ -129,10 +145,19 @@ def _api(context: Context) -> None:
     zoho = ZohoWeb(zoho_of(settings), identity_of)
 
     def routes(services: WebServices) -> Sequence[Route]:
-        return [*zoho.routes(services), *sis_routes(rules_of)]
+        means = Means(services.engine, kafka_of(settings), Codec(registry_of(settings)), sites_of(settings))
+        cron, default = settings.moodle_sync_cron_secret, TenantId(settings.default_tenant_id)
+        admin = admin_routes(means, default, cron.get_secret_value() if cron else None)
+        return [*zoho.routes(services), *sis_routes(rules_of), *admin]
 
     web, background = web_settings_of(settings), [zoho.background]
-    run_api(web, database_of(settings), routes, context.stop, context.status, background)
+    with closing(Brokers(kafka_of(settings))) as brokers:
+
+        def probes_of(pool: Engine) -> Sequence[Probe]:
+            return probes(pool, brokers, registry_of(settings), topics_of(settings).audit)
+
+        database, stop = database_of(settings), context.stop
+        run_api(web, database, routes, stop, context.status, background, probes_of)
 
 
 def _clock(context: Context) -> None:
@@ -145,6 +170,20 @@ def _projector(context: Context) -> None:
     run_projector(projector_of(context.settings), context.stop, context.status)
 
 
+def _scheduler(context: Context) -> None:
+    settings = context.settings
+    hours_by_kind = settings.parked_alarm_hours_by_kind
+    by_kind = {str(kind): timedelta(hours=hours) for kind, hours in hours_by_kind.items()}
+    scheduler = SchedulerSettings(
+        database_url=database_of(settings),
+        defaults=planned(settings),
+        works=JOBS,
+        launch=launch,
+        ages=AlarmAges(timedelta(hours=settings.parked_alarm_hours), by_kind),
+    )
+    run_scheduler(scheduler, context.stop, context.status)
+
+
 def _moodle_sink(context: Context) -> None:
     settings = context.settings
     topics = sites_of(settings).of(Target(settings.moodle_target))
@@ -153,32 +192,36 @@ def _moodle_sink(context: Context) -> None:
         Role.TEACHER: settings.moodle_teacher_role_id,
         Role.NON_EDITING_TEACHER: settings.moodle_non_editing_teacher_role_id,
     }
-    sink = MoodleSink(
-        SinkSettings(
-            roles=roles,
-            groups=settings.moodle_groups,
-            default_category_id=settings.moodle_default_category_id,
-        ),
-        moodle_of(settings),
-        commands=topics.commands,
-        results=topics.results,
-        name=moodle_sink_group(settings),
-        on_call=_counting(context),
-    )
-    run_sink(sink, context.engine, context.stop, context.sink, context.status)
+    with _noting(context, System.MOODLE, Target(settings.moodle_target)) as note:
+        sink = MoodleSink(
+            SinkSettings(
+                roles=roles,
+                groups=settings.moodle_groups,
+                default_category_id=settings.moodle_default_category_id,
+            ),
+            moodle_of(settings),
+            commands=topics.commands,
+            results=topics.results,
+            dead_letters=topics.moodle_dead_letters,
+            name=moodle_sink_group(settings),
+            on_call=note,
+        )
+        run_sink(sink, context.engine, context.stop, context.sink, context.status)
 
 
 def _elm_sink(context: Context) -> None:
     settings = context.settings
     token = settings.elm_completion_api_token or settings.elm_api_token
-    sink = ElmSink(
-        ElmSinkSettings(
-            url=settings.elm_completion_api_url or "",
-            token=token.get_secret_value() if token else "",
-        ),
-        prefix=settings.topic_prefix,
-    )
-    run_sink(sink, context.engine, context.stop, context.sink, context.status)
+    with _noting(context, System.ELM, Target("elm")) as note:
+        sink = ElmSink(
+            ElmSinkSettings(
+                url=settings.elm_completion_api_url or "",
+                token=token.get_secret_value() if token else "",
+            ),
+            prefix=settings.topic_prefix,
+            on_call=note,
+        )
+        run_sink(sink, context.engine, context.stop, context.sink, context.status)
 
 
 def _moodle_source(context: Context) -> None:
@@ -194,18 +237,32 @@ def _moodle_source(context: Context) -> None:
         all_report_id=settings.moodle_participants_report_id,
         stop_retry=settings.stop_retry_interval,
     )
-    run_moodle_source(
-        source, moodle_of(settings), context.engine, context.stop, context.status, _counting(context)
-    )
+    with _noting(context, System.MOODLE, source.target) as note:
+        turns = turns_of(settings, Work.COURSE_CATALOG, Work.COMPLETIONS)
+        moodle = moodle_of(settings)
+        run_moodle_source(source, moodle, context.engine, context.stop, context.status, note, turns)
 
 
-def _counting(context: Context) -> Callable[[Call], None]:
-    def count(call: Call) -> None:
-        MOODLE_CALLS.labels(context.status.role, call.function, call.code).inc()
-        MOODLE_SECONDS.labels(context.status.role, call.function).observe(call.seconds)
-        context.status.facts["moodle_calls"] = context.status.facts.get("moodle_calls", 0) + 1
+@contextmanager
+def _noting(context: Context, system: System, target: Target) -> Iterator[OnCall]:
+    """Give what counts the calls to a system and keeps them in the log of calls."""
+    settings, role = context.settings, context.status.role
+    codec, topic = Codec(registry_of(settings)), topics_of(settings).calls
+    caller = Caller(system, target, role, tenant_at_site(settings))
+    with call_log(kafka_of(settings), codec, topic, caller) as log:
 
-    return count
+        def note(call: Call) -> None:
+            if system is System.MOODLE:
+                _count(call, context.status)
+            log.note(call)
+
+        yield note
+
+
+def _count(call: Call, status: Status) -> None:
+    MOODLE_CALLS.labels(status.role, call.function, call.code).inc()
+    MOODLE_SECONDS.labels(status.role, call.function).observe(call.seconds)
+    status.facts["moodle_calls"] = status.facts.get("moodle_calls", 0) + 1
 
 
 ROLES: Mapping[str, Run] = {
@@ -213,6 +270,7 @@ ROLES: Mapping[str, Run] = {
     "elm-poll": _elm_poll,
     "relay": _relay,
     "clock": _clock,
+    "scheduler": _scheduler,
     "people": partial(_stage, "people"),
     "references": partial(_stage, "references"),
     "courses": partial(_stage, "courses"),

@@ -1,7 +1,7 @@
 """The summary of a run: how many records came, what became of them, what is held and why."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -77,10 +77,14 @@ def begin(settings: Settings) -> Start:
     return Start(offsets, _last_run(settings))
 
 
-def tables(settings: Settings) -> dict[str, dict[str, bytes]]:
-    """Return the table of every stage by its name, folded from the changelogs."""
+def tables(settings: Settings, names: Collection[str] | None = None) -> dict[str, dict[str, bytes]]:
+    """Return the table of every stage, or of those named, by its name, folded from the changelogs."""
     kafka = kafka_of(settings)
-    return {stage.name: _fold(kafka, changelog_of(settings, stage).name) for stage in stages_of(settings)}
+    return {
+        stage.name: _fold(kafka, changelog_of(settings, stage).name)
+        for stage in stages_of(settings)
+        if names is None or stage.name in names
+    }
 
 
 def summarise(

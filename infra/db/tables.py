@@ -4,8 +4,10 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -218,4 +220,70 @@ read_models = Table(
         unique=True,
         postgresql_where=text("live_at IS NOT NULL"),
     ),
+)
+
+schedules = Table(
+    "schedules",
+    metadata,
+    # `site` is empty where the target is not of a Moodle site.
+    *(Column(name, Text, primary_key=True) for name in ("tenant", "target", "site")),
+    Column("enabled", Boolean, nullable=False),
+    # One of both.
+    Column("every_seconds", Double),
+    Column("cron", Text),
+    Column("only_hours", Text),
+    Column("quiet_hours", Text),
+    _text("zone"),
+    _time("next_run_at", nullable=True),
+    # Of "run now", until that run has ended.
+    _time("requested_at", nullable=True),
+    Column("requested_by", Text),
+    # By a person; without it the row follows the settings.
+    _time("updated_at", nullable=True),
+    Column("updated_by", Text),
+)
+
+schedule_runs = Table(
+    "schedule_runs",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    *(_text(name) for name in ("tenant", "target", "site", "state", "trigger")),
+    # Who asked for it.
+    Column("actor", Text),
+    _time("started_at"),
+    _time("finished_at", nullable=True),
+    Column("counts", JSONB, nullable=False),
+    Column("error", Text),
+    # Key of the advisory lock that the process holds as long as it runs.
+    Column("lock_key", BigInteger, nullable=False),
+    Index("ix_schedule_runs_latest", "tenant", "target", "site", "id"),
+    Index("ix_schedule_runs_running", "lock_key", postgresql_where=text("state = 'RUNNING'")),
+)
+
+replays = Table(
+    "replays",
+    metadata,
+    Column("replay_id", Text, primary_key=True),
+    # OPEN: something is left to do; PAUSED: the same, on purpose; DONE.
+    *(_text(name) for name in ("tenant", "state", "made_by", "why")),
+    # What was asked for, such as the topic.
+    Column("chosen", JSONB, nullable=False),
+    Column("rate", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("done", BigInteger, nullable=False, server_default="0"),
+    _time("made_at"),
+    _time("updated_at"),
+)
+
+# What replays still have to do; a row goes when it is done.
+replay_items = Table(
+    "replay_items",
+    metadata,
+    Column("replay_id", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    _text("kind"),
+    Column("person_id", Text),
+    Column("course_id", Text),
+    # Messages to be published again, as `topic/partition/offset`; none: the entity is asked for once more.
+    Column("places", ARRAY(Text), nullable=False),
 )

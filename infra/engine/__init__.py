@@ -3,7 +3,7 @@
 from infra.engine.config import EngineConfig, SinkConfig
 from infra.engine.connector import run_sink
 from infra.engine.errors import WorkerFailed
-from infra.engine.sink import Sink
+from infra.engine.sink import Sink, Written
 from infra.engine.worker import run_stage
 
-__all__ = ["EngineConfig", "Sink", "SinkConfig", "WorkerFailed", "run_sink", "run_stage"]
+__all__ = ["EngineConfig", "Sink", "SinkConfig", "WorkerFailed", "Written", "run_sink", "run_stage"]

@@ -62,7 +62,7 @@ class EngineConfig:
 
     @property
     def dead_letters(self) -> Topic:
-        """The topic of dead letters."""
+        """The topic of the dead letters of all stages; a sink has its own."""
         return DEAD_LETTERS.prefixed(self.prefix)
 
     def changelog(self, role: str) -> Topic:

@@ -7,7 +7,7 @@ so that the group is served however long a write or the wait for an ailing syste
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,20 +15,21 @@ import structlog
 from confluent_kafka import Message
 
 from infra.codec import UnreadableError
+from infra.engine import letters
 from infra.engine.breaker import Breaker
 from infra.engine.cluster import Cluster
 from infra.engine.config import EngineConfig, SinkConfig
-from infra.engine.envelope import Writer, dead_letter, event_id, trace_of
+from infra.engine.envelope import Writer, event_id
 from infra.engine.errors import Aborted, WorkerFailed
 from infra.engine.group import Group, Rebalance
 from infra.engine.report import count_batch, obey, show_progress
-from infra.engine.sink import Attempt, Background, Sink
+from infra.engine.sink import Attempt, Background, Sink, Written
 from infra.engine.transactions import Transactions
 from infra.engine.watchdog import Watchdog
 from infra.errors import RetryLater, Stop
 from infra.stage import Output
 from infra.telemetry import WRITE_SECONDS, Status
-from schemas.reasons import Reason
+from schemas.deadletters import DeadLetter, Step
 from schemas.topics import Record
 
 _POLL_SECONDS = 0.05
@@ -77,14 +78,16 @@ class Batch:
     Attributes:
         messages: what was read, in order; those of partitions that are given up leave it.
         records: what the sink is handed of them; none until they are decoded.
-        letters: dead letters for those that cannot be decoded, with their messages.
+        readable: the messages that ``records`` were in.
+        letters: dead letters of those that cannot be decoded, and of those that the other system refused.
         outputs: what the sink returned; none until it has.
         started: by `time.monotonic`.
     """
 
     messages: list[Message] = field(default_factory=list)
     records: list[Record] | None = None
-    letters: list[tuple[Message, Output]] = field(default_factory=list)
+    readable: list[Message] = field(default_factory=list)
+    letters: list[DeadLetter] = field(default_factory=list)
     outputs: list[Output] | None = None
     started: float = field(default_factory=time.monotonic)
 
@@ -94,7 +97,7 @@ class Batch:
         kept = [message for message in self.messages if message.partition() not in gone]
         if len(kept) == len(self.messages):
             return False
-        self.messages, self.records, self.letters, self.outputs = kept, None, [], None
+        self.messages, self.records, self.readable, self.letters, self.outputs = kept, None, [], [], None
         return True
 
 
@@ -119,7 +122,7 @@ class Connector:
         self._beat = beat
         self._background = background
         self._cluster = Cluster(config.kafka, beat)
-        outputs = (topic.name for topic in (*sink.outputs, config.dead_letters))
+        outputs = (topic.name for topic in (*sink.outputs, sink.dead_letters))
         partitions = self._cluster.partitions({sink.input.name, *outputs})
         self._transactions = Transactions(config, sink.name, beat, stop)
         self._writer = Writer(sink.name, config.codec, partitions, self._transactions)
@@ -196,7 +199,7 @@ class Connector:
             batch.outputs = []
             return
         started = time.monotonic()
-        attempt = self._attempt = self._background.start(_write(self._sink, batch.records))
+        attempt = self._attempt = self._background.start(self._sink.write(batch.records))
         while not self._wait(attempt):
             self._poll()
             if self._attempt is not attempt:
@@ -206,7 +209,7 @@ class Connector:
                 return
         self._attempt = None
         WRITE_SECONDS.labels(self._sink.name).observe(time.monotonic() - started)
-        batch.outputs = attempt.result()
+        self._take_in(batch, attempt.result())
         self._breaker.closed()
 
     def _wait(self, attempt: Attempt) -> bool:
@@ -215,16 +218,24 @@ class Connector:
     def _decode(self, batch: Batch) -> None:
         decode, topic = self._config.codec.decode, self._sink.input
         records: list[Record] = []
-        batch.letters = []
+        batch.readable, batch.letters = [], []
         for message in batch.messages:
             try:
                 records.append(decode(topic, message.value()))
             except UnreadableError as error:
-                letter = dead_letter(
-                    self._config.dead_letters, self._sink.name, message, Reason.UNREADABLE, str(error)
-                )
-                batch.letters.append((message, letter))
+                batch.letters.append(letters.unreadable(self._sink.name, message, error))
+            else:
+                batch.readable.append(message)
         batch.records = records
+
+    def _take_in(self, batch: Batch, written: Written) -> None:
+        """Note what the sink says came of ``batch``."""
+        records = batch.records or []
+        batch.letters += [
+            letters.refused(self._sink.name, batch.readable[index], records[index], Step.TASK_PUT, error)
+            for index, error in written.refused.items()
+        ]
+        batch.outputs = list(written.outputs)
 
     def _commit(self) -> None:
         """Commit the results with the offsets of the batch, and be done with it."""
@@ -236,11 +247,11 @@ class Connector:
         origin = event_id(batch.messages[0])
         for index, output in enumerate(batch.outputs):
             self._writer.write(output, f"{origin}-{index}", None)
-        for message, letter in batch.letters:
-            self._writer.write(letter, f"{event_id(message)}-dead", trace_of(message))
+        for letter in batch.letters:
+            self._writer.bury(self._sink.dead_letters, letter)
         self._transactions.commit(self._group.uncommitted(), self._group.metadata)
         self._group.mark_committed()
-        dead = Counter(Reason.UNREADABLE for _ in batch.letters)
+        dead = Counter(letter.reason for letter in batch.letters)
         count_batch(self._sink.name, batch.messages, dead, self._transactions, batch.started)
         batch.messages = []
 
@@ -283,7 +294,7 @@ class Connector:
         if attempt is not None and self._touches(partitions) and self._finish(attempt):
             self._attempt = None
             try:
-                self._batch.outputs = attempt.result()
+                self._take_in(self._batch, attempt.result())
                 self._commit()
             except (Aborted, RetryLater, Stop) as error:
                 _log.warning("results_left_to_others", role=self._sink.name, error=str(error))
@@ -327,10 +338,3 @@ class Connector:
         if closing.finished.wait(_CANCEL_SECONDS):
             closing.result()
         self._transactions.close()
-
-
-def _write(sink: Sink[Any], records: list[Record]) -> Coroutine[Any, Any, list[Output]]:
-    async def write() -> list[Output]:
-        return list(await sink.write(records))
-
-    return write()

@@ -1,4 +1,4 @@
-"""What surrounds a record in a message: key, partition, CloudEvents headers; and dead letters.
+"""What surrounds a record in a message: key, partition, CloudEvents headers.
 
 Headers follow the binary mode of the Kafka protocol binding for CloudEvents 1.0.
 """
@@ -13,12 +13,8 @@ from infra.codec import Codec
 from infra.engine.transactions import Headers, Transactions
 from infra.partitioning import partition_of
 from infra.stage import Output
-from schemas.deadletters import DeadLetter
-from schemas.reasons import Reason
+from schemas.deadletters import DeadLetter, Header, to_message
 from schemas.topics import Topic
-
-_LARGEST_LETTER = 900_000
-"""Bytes of a message that still fit, with the rest of the dead letter, under Kafka's usual limit of 1 MiB."""
 
 
 class Writer:
@@ -82,10 +78,15 @@ class Writer:
         partition = -1 if route is None else partition_of(route, self._partitions[topic.name])
         self._produce(topic.name, key, self._encode(topic, record), partition, headers)
 
+    def bury(self, topic: Topic, letter: DeadLetter) -> None:
+        """Write ``letter`` to ``topic``, its key, value and headers as they were; raises as `write`."""
+        key, value, headers = to_message(letter)
+        self._produce(topic.name, key, value, -1, list(headers))
+
 
 def trace_of(message: Message) -> bytes | None:
     """Return the ``traceparent`` header of ``message``, or none."""
-    for name, value in _pairs(message):
+    for name, value in headers_of(message):
         if name == "traceparent":
             return value
     return None
@@ -96,35 +97,6 @@ def event_id(message: Message) -> str:
     return f"{message.topic()}-{message.partition()}-{message.offset()}"
 
 
-def dead_letter(topic: Topic, role: str, message: Message, reason: Reason, error: str) -> Output:
-    """Return ``message``, untouched, as a dead letter for ``topic``.
-
-    One that is too large for a letter is left out of it; it is found in its topic by partition and offset.
-    """
-    value, headers = message.value(), _headers(message)
-    size = len(value or b"") + sum(map(len, headers.values()))
-    if size > _LARGEST_LETTER:
-        value, headers = None, {}
-        error = f"{error} (the message of {size} bytes is left out)"
-    letter = DeadLetter(
-        stage=role,
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        reason=reason,
-        error=error,
-        failed_at=datetime.now(UTC),
-        message_key=message.key(),
-        message_value=value,
-        message_headers=headers,
-    )
-    return Output(topic, letter)
-
-
-def _headers(message: Message) -> dict[str, bytes]:
-    return {name: value or b"" for name, value in _pairs(message)}
-
-
-def _pairs(message: Message) -> list[tuple[str, bytes | None]]:
+def headers_of(message: Message) -> list[Header]:
     """Return the headers as a received message has them; the client's types also tell what may be sent."""
-    return cast(list[tuple[str, bytes | None]], message.headers() or [])
+    return cast(list[Header], message.headers() or [])

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from confluent_kafka import Message
 
 from infra.codec import Codec, UnreadableError
-from infra.engine.envelope import Writer, dead_letter, event_id, trace_of
+from infra.engine import letters
+from infra.engine.envelope import Writer, event_id, trace_of
 from infra.engine.tables import PartitionTable
 from infra.errors import Rejected
 from infra.stage import Handler, Output, Stage
+from schemas.deadletters import DeadLetter, Step
 from schemas.reasons import Reason
 from schemas.topics import Record, Topic
 
@@ -66,18 +68,21 @@ class Handling:
         self, message: Message, record: Record | UnreadableError, tables: Mapping[int, PartitionTable]
     ) -> list[Output]:
         if isinstance(record, UnreadableError):
-            return self._bury(message, Reason.UNREADABLE, record)
+            return self._bury(letters.unreadable(self._role, message, record))
         table = tables[message.partition() or 0]
         table.mark()
         try:
             return list(self._inputs[message.topic() or ""][1](record, table))
         except Rejected as error:
             table.undo()
-            return self._bury(message, error.reason, error)
+            letter = letters.refused(self._role, message, record, Step.TRANSFORMATION, error)
+            return self._bury(letter)
 
-    def _bury(self, message: Message, reason: Reason, error: Exception) -> list[Output]:
-        self.dead[reason] += 1
-        return [dead_letter(self._dead_letters, self._role, message, reason, str(error))]
+    def _bury(self, letter: DeadLetter) -> list[Output]:
+        """Write ``letter``; the message has no outputs."""
+        self.dead[letter.reason] += 1
+        self._writer.bury(self._dead_letters, letter)
+        return []
 
     def _write(self, message: Message, outputs: list[Output]) -> None:
         trace = trace_of(message)

@@ -2,15 +2,29 @@
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+from infra.errors import Rejected
 from infra.stage import Output
 from schemas.topics import Topic
 
 R_contra = TypeVar("R_contra", contravariant=True)
+
+
+class Written(NamedTuple):
+    """What came of a batch.
+
+    Attributes:
+        outputs: what is to be produced.
+        refused: why the other system does not take a record, by its index in the batch; each becomes a dead
+            letter beside the outputs.
+    """
+
+    outputs: Sequence[Output]
+    refused: Mapping[int, Rejected]
 
 
 class Sink(Protocol[R_contra]):
@@ -31,11 +45,15 @@ class Sink(Protocol[R_contra]):
     def outputs(self) -> tuple[Topic, ...]:
         """The topics that it may produce to, named as in the cluster."""
 
+    @property
+    def dead_letters(self) -> Topic:
+        """The topic of messages that it cannot read or that are refused, named as in the cluster."""
+
     async def open(self) -> None:
         """Make ready; called once, and again after `RetryLater` or `Stop`."""
 
-    async def write(self, records: Sequence[R_contra]) -> Sequence[Output]:
-        """Write a batch and return what is to be produced; it becomes one transaction with the offsets.
+    async def write(self, records: Sequence[R_contra]) -> Written:
+        """Write a batch and return what came of it, which becomes one transaction with the offsets.
 
         Raises:
             RetryLater: the other system is in trouble; the same batch comes again later.

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 from infra.engine.config import EngineConfig, producer_settings
 from infra.engine.errors import Aborted, WorkerFailed
 from infra.telemetry import TRANSACTIONS
+from schemas.deadletters import Header
 
 _CALL_SECONDS = 5.0
 _STOP_SECONDS = 7.0
@@ -19,7 +20,7 @@ _PAUSE_SECONDS = 0.05
 _log = structlog.get_logger()
 
 OnDelivery = Callable[[KafkaError | None, Message], None]
-Headers = list[tuple[str, bytes]]
+Headers = list[Header]
 
 
 class Transactions:
@@ -64,7 +65,7 @@ class Transactions:
     def produce(
         self,
         topic: str,
-        key: bytes,
+        key: bytes | None,
         value: bytes | None,
         partition: int = -1,
         headers: Headers | None = None,

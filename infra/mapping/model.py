@@ -48,6 +48,17 @@ class EmailChange(StrEnum):
     """It is given the source's address."""
 
 
+class TakeOver(StrEnum):
+    """Which account becomes that of a person who has none, where it stands in the way and is nobody's yet."""
+
+    NEVER = "never"
+    """None: a person decides."""
+    EMAIL = "email"
+    """The one that has the person's e-mail address."""
+    USERNAME = "username"
+    """The one that has the person's username."""
+
+
 class Records(StrEnum):
     """Which of a source's several enrolments of one person in one course counts."""
 
@@ -73,6 +84,7 @@ class UserRules(_Part):
     last_name: Choice = choice("{last_name}")
     auth: Choice = choice("{auth}")
     email_change: EmailChange = EmailChange.CONFLICT
+    take_over: TakeOver = TakeOver.NEVER
     profile_fields: dict[str, Template] = Field(default_factory=dict)
     on_delete: OnDelete = OnDelete.LEAVE
 

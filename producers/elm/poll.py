@@ -1,7 +1,6 @@
 """The poll of ELM's feed: page by page into the intake, with a run record for every poll."""
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from infra.errors import HubError, RetryLater
 from infra.http_client import backoff
 from infra.stopping import StoppedError, pause, unless
 from infra.telemetry import Status
+from infra.turns import Intervals, Turns, Work
 from producers import cursors, runs
 from producers.candidates import Answer, Origin, tally
 from producers.elm import query
@@ -53,6 +53,7 @@ class ElmPoll:
         database_url: where the intake keeps its tables.
         now: the clock of the hub, giving UTC.
         status: what is shown of it; see `infra.telemetry.serve_status`.
+        turns: when it polls; none: at the interval of the settings.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class ElmPoll:
         database_url: str,
         now: Callable[[], datetime] = _utc_now,
         status: Status | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self.origin = Origin(settings.tenant, SOURCE)
         self._settings = settings
@@ -68,6 +70,7 @@ class ElmPoll:
         self._database_url = database_url
         self._now = now
         self._status = status or Status(ROLE)
+        self._turns = turns or Intervals({Work.ELM: settings.interval_seconds})
         self._engine = engine(database_url, pool_size=2)
         self._intake = Intake(self._engine)
         self._client = ElmClient(settings)
@@ -92,7 +95,7 @@ class ElmPoll:
             return await self._poll(self._never)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Poll at the interval until ``stop`` is set; after a failure sooner, with growing pauses."""
+        """Poll when it is due until ``stop`` is set; after a failure sooner, with growing pauses."""
         life = asyncio.create_task(self._show_life())
         try:
             await self._run(stop)
@@ -118,16 +121,27 @@ class ElmPoll:
     async def _poll_until(self, stop: asyncio.Event, connection: psycopg.Connection) -> None:
         failures = 0
         while not stop.is_set():
-            started = time.monotonic()
-            if self._status.paused.is_set():
-                await pause(stop, _SIGN_OF_LIFE)
+            is_paused = self._status.paused.is_set()
+            seconds = _SIGN_OF_LIFE if is_paused else await self._turns.seconds_to(Work.ELM)
+            if seconds > 0:
+                if not failures:
+                    self._status.ready()
+                await self._turns.pause(stop, seconds)
                 continue
             # With the connection the lock is lost.
             await asyncio.to_thread(connection.execute, "SELECT 1")
-            summary = await self._poll(stop)
+            summary = await self._take_turn(stop)
             failures = failures + 1 if summary.state is RunState.FAILED else 0
-            left = self._settings.interval_seconds - (time.monotonic() - started)
-            await pause(stop, self._delay(failures) if failures else left)
+            if failures:
+                await pause(stop, self._delay(failures))
+
+    async def _take_turn(self, stop: asyncio.Event) -> RunSummary:
+        async with self._turns.take(Work.ELM) as outcome:
+            summary = await self._poll(stop)
+            outcome.counts |= {"run": summary.run_id, **_told(summary)}
+            if summary.state is RunState.FAILED:
+                outcome.failed = summary.reason
+        return summary
 
     def _delay(self, failures: int) -> float:
         longest = max(self._settings.interval_seconds, self._settings.backoff_seconds)
@@ -215,7 +229,7 @@ class ElmPoll:
         runs.succeed(connection, run_id, position)
 
     def _report(self, summary: RunSummary) -> None:
-        counts = {name: value for name, value in summary.counts._asdict().items() if value}
+        counts = _told(summary)
         self._status.facts["last_run"] = {
             "run": summary.run_id,
             "state": summary.state,
@@ -238,11 +252,19 @@ class ElmPoll:
 
 
 async def run_elm_poll(
-    settings: ElmFeedSettings, database_url: str, stop: asyncio.Event, status: Status | None = None
+    settings: ElmFeedSettings,
+    database_url: str,
+    stop: asyncio.Event,
+    status: Status | None = None,
+    turns: Turns | None = None,
 ) -> None:
-    """Run the role ``elm-poll`` until ``stop`` is set; ``status`` is what is shown of it."""
-    async with ElmPoll(settings, database_url, status=status) as poll:
+    """Run the role ``elm-poll`` until ``stop`` is set; see `ElmPoll`."""
+    async with ElmPoll(settings, database_url, status=status, turns=turns) as poll:
         await poll.run(stop)
+
+
+def _told(summary: RunSummary) -> dict[str, int]:
+    return {name: value for name, value in summary.counts._asdict().items() if value}
 
 
 def _reason(error: BaseException) -> str:

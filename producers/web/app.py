@@ -7,13 +7,14 @@ from typing import Final
 import structlog
 from aiohttp import web
 
-from producers.web import health, pages
+from producers.web import health, pages, readiness
 from producers.web.auth import Guard
 from producers.web.background import Background, repeating
 from producers.web.locks import LOCKS, Locks
 from producers.web.metrics import measured
 from producers.web.openapi import document
 from producers.web.problems import problems
+from producers.web.readiness import Probe
 from producers.web.routes import Route
 from producers.web.services import INTAKE, SERVICES, WebServices
 
@@ -26,7 +27,10 @@ _SECURITY: Final = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-st
 
 
 def build_app(
-    services: WebServices, routes: Sequence[Route], background: Sequence[Background] = ()
+    services: WebServices,
+    routes: Sequence[Route],
+    background: Sequence[Background] = (),
+    probes: Sequence[Probe] = (),
 ) -> web.Application:
     """Return the application that serves ``routes`` beside liveness and documentation.
 
@@ -34,6 +38,7 @@ def build_app(
         services: what handlers find under ``request.app[SERVICES]``; they stay the caller's to close.
         routes: of the sources, paths without prefix.
         background: what the sources do beside requests; see `producers.web.background.repeating`.
+        probes: look at what the application stands on, for ``/readyz``.
     """
     settings = services.settings
     app = web.Application(middlewares=[measured, problems], client_max_size=settings.max_body_bytes)
@@ -46,7 +51,11 @@ def build_app(
         app.router.add_get(f"{prefix}/health", health.ok)
         for route in routes:
             app.router.add_route(route.method, prefix + route.path, guard.before(route))
+    for route in routes:
+        if route.known_as:
+            app.router.add_route(route.method, route.known_as, guard.before(route))
     pages.mount(app, document(routes, settings))
+    readiness.mount(app, probes)
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(_close)
     app.cleanup_ctx.extend([repeating("idempotency", _SWEEP_SECONDS, _remove_expired), *background])

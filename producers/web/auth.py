@@ -16,11 +16,12 @@ from producers.web import keys
 from producers.web.keys import ApiKey
 from producers.web.limits import RateLimits
 from producers.web.problems import Problem
-from producers.web.routes import KEY, TENANT, Handler, Route
+from producers.web.routes import KEY, TENANT, Handler, Route, permits
 from producers.web.settings import WebSettings
 from schemas.ids import TenantId
 
 TENANT_HEADER: Final = "X-Tenant-ID"
+TENANT_PARAMETER: Final = "tenant"
 _REMEMBERED: Final = 10_000
 """Hashes of keys (wrong ones included) that are remembered."""
 _MAX_TENANT: Final = 100
@@ -85,10 +86,10 @@ class Guard:
                 return await route.handler(request)
             key = await self._authenticated(request)
             self._within_limit(key)
-            if route.scope not in key.scopes:
+            if not permits(key.scopes, route.scope):
                 detail = f"This address needs a key with the scope '{route.scope}'."
                 raise Problem(HTTPStatus.FORBIDDEN, detail)
-            request[TENANT] = self._tenant(request, key)
+            request[TENANT] = self._tenant(_named_by(request, route), key)
             request[KEY] = key.key_id
             return await route.handler(request)
 
@@ -111,11 +112,10 @@ class Guard:
             detail = "This key sends more requests than it may; see Retry-After."
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=headers)
 
-    def _tenant(self, request: web.Request, key: ApiKey) -> TenantId:
-        named = _named_tenant(request)
+    def _tenant(self, named: TenantId | None, key: ApiKey) -> TenantId:
         if named is not None:
             if named not in key.tenants:
-                detail = f"The key does not speak for the tenant in {TENANT_HEADER}."
+                detail = "The key does not speak for the tenant that the request names."
                 raise Problem(HTTPStatus.FORBIDDEN, detail)
             return named
         if len(key.tenants) == 1:
@@ -135,11 +135,27 @@ def presented(request: web.Request) -> str | None:
 
 
 def _named_tenant(request: web.Request) -> TenantId | None:
-    named = request.headers.get(TENANT_HEADER, "").strip()
+    return _tenant_id(request.headers.get(TENANT_HEADER, ""), TENANT_HEADER)
+
+
+def _named_by(request: web.Request, route: Route) -> TenantId | None:
+    """Return the tenant that header or query name, if the route takes it in the query."""
+    by_header = _named_tenant(request)
+    if not any(parameter.name == TENANT_PARAMETER for parameter in route.query):
+        return by_header
+    by_query = _tenant_id(request.query.get(TENANT_PARAMETER, ""), TENANT_PARAMETER)
+    if by_header is not None and by_query not in (None, by_header):
+        detail = f"{TENANT_HEADER} and {TENANT_PARAMETER} name different tenants."
+        raise Problem(HTTPStatus.BAD_REQUEST, detail)
+    return by_header or by_query
+
+
+def _tenant_id(text: str, where: str) -> TenantId | None:
+    named = text.strip()
     if not named:
         return None
     if len(named) > _MAX_TENANT or not named.isprintable():
-        raise Problem(HTTPStatus.BAD_REQUEST, f"{TENANT_HEADER} is no name of a tenant.")
+        raise Problem(HTTPStatus.BAD_REQUEST, f"{where} is no name of a tenant.")
     return TenantId(named)
 
 

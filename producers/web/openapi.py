@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from producers.web.problems import CONTENT_TYPE, ProblemDetails
-from producers.web.routes import Route
+from producers.web.routes import Parameter, Route
 from producers.web.settings import WebSettings
 
 VERSION: Final = "3.1.0"
@@ -17,8 +17,9 @@ _VARIABLE: Final = re.compile(r"{(\w+)(?::([^{}]+))?}")
 _WORDS: Final = re.compile(r"[\w-]+(\|[\w-]+)*")
 _JSON: Final = "application/json"
 _ABOUT: Final = """
-Records from the sources of the hub. Once a request is answered, what it brought is stored and goes on by
-itself. Every address is served under `/v1` and `/api/v1`. Errors are problem details (RFC 9457).
+Records from the sources of the hub, and its administration. Once a request is answered, what it brought is
+stored and goes on by itself. Every address is served under `/v1` and `/api/v1`. Errors are problem details
+(RFC 9457).
 """
 _SECURITY: Final[list[dict[str, list[str]]]] = [{"bearer": []}, {"apiKey": []}]
 _SCHEMES: Final = {
@@ -78,9 +79,9 @@ def _operation(
         "summary": route.summary,
         "tags": [route.tag],
         "security": _SECURITY if route.scope else [],
-        "parameters": [*_variables(route), *_headers(route)],
+        "parameters": [*_variables(route), *_headers(route), *map(_parameter, route.query)],
         "responses": {
-            "200": {"description": "Done", "content": {_JSON: {"schema": answer}}},
+            "200": {"description": "Done", "content": _content(route, answer)},
             **{str(status.value): _problem(status, problem) for status in _statuses(route)},
         },
     }
@@ -126,6 +127,19 @@ def _alternatives(pattern: str) -> Sequence[str]:
 
 def _headers(route: Route) -> list[dict[str, Any]]:
     return [_TENANT, _IDEMPOTENCY] if route.idempotent else [_TENANT]
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema: Mapping[str, Any] = parameter.schema
+    if parameter.is_list:
+        schema = {"type": "array", "items": schema, "minItems": 1, "maxItems": 100}
+    found = {"name": parameter.name, "in": "query", "schema": schema}
+    return found | ({"description": parameter.about} if parameter.about else {})
+
+
+def _content(route: Route, answer: Mapping[str, Any]) -> dict[str, Any]:
+    also = {"text/csv": {"schema": {"type": "string"}}} if route.exports else {}
+    return {_JSON: {"schema": answer}, **also}
 
 
 def _statuses(route: Route) -> Iterator[HTTPStatus]:

@@ -1,6 +1,6 @@
 """What a source hands to the application: its routes, each with the right it needs."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
@@ -22,7 +22,37 @@ class Scope(StrEnum):
     SYNC = "sync"
     EVENTS = "events"
     READ = "read"
+    OPERATOR = "operator"
     ADMIN = "admin"
+
+
+IMPLIED: Final[Mapping[Scope, frozenset[Scope]]] = {
+    Scope.ADMIN: frozenset({Scope.OPERATOR, Scope.READ}),
+    Scope.OPERATOR: frozenset({Scope.READ}),
+}
+"""What else a key may do that may do this."""
+
+
+def permits(scopes: Collection[Scope], wanted: Scope) -> bool:
+    """Tell whether a key with ``scopes`` may do ``wanted``."""
+    return wanted in scopes or any(wanted in IMPLIED.get(scope, ()) for scope in scopes)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query, for the documentation; the handler checks it itself.
+
+    Attributes:
+        name: as in the address.
+        schema: of its values, JSON Schema.
+        about: one sentence.
+        is_list: may be given several times.
+    """
+
+    name: str
+    schema: Mapping[str, Any]
+    about: str = ""
+    is_list: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +74,9 @@ class Route:
         description: more about it, in Markdown.
         idempotent: it goes through `producers.web.answering`, so takes an ``Idempotency-Key``.
         values: what variables of the path may be, for the documentation; the handler checks it itself.
+        query: parameters of the query. One of the name ``tenant`` names the tenant as the header does.
+        exports: the answer 200 can be had as CSV too.
+        known_as: also served at this address, without prefix, by which older programs know it.
     """
 
     method: str
@@ -57,3 +90,6 @@ class Route:
     description: str = ""
     idempotent: bool = False
     values: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    query: Sequence[Parameter] = ()
+    exports: bool = False
+    known_as: str = ""

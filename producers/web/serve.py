@@ -9,6 +9,7 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from sqlalchemy import Engine
 
 from infra.db.connect import engine
 from infra.db.migrate import migrate
@@ -17,6 +18,7 @@ from infra.stopping import mirrored, pause
 from infra.telemetry import Status
 from producers.web.app import build_app
 from producers.web.background import Background
+from producers.web.readiness import Probe
 from producers.web.routes import Route
 from producers.web.services import INTAKE, WebServices, pool_size
 from producers.web.settings import WebSettings
@@ -26,6 +28,8 @@ _log = structlog.get_logger()
 ROLE: Final = "api"
 Routes = Callable[[WebServices], Sequence[Route]]
 """Returns the routes of the sources."""
+Probes = Callable[[Engine], Sequence[Probe]]
+"""Returns the probes, given the pool of connections to the hub's database."""
 
 _BEAT_SECONDS: Final = 1.0
 _SWITCH_SECONDS: Final = 0.001
@@ -41,6 +45,7 @@ def run_api(
     stop: threading.Event,
     status: Status | None = None,
     background: Sequence[Background] = (),
+    probes: Probes = lambda _: (),
 ) -> None:
     """Serve until ``stop`` is set; blocks. Requests that have begun are answered first.
 
@@ -53,6 +58,7 @@ def run_api(
         stop: set by a signal.
         status: what is shown of it.
         background: what the sources do beside requests.
+        probes: makes the probes of ``/readyz``.
 
     Raises:
         HubError: the port is taken by another program, or the database cannot be reached at the start.
@@ -62,7 +68,7 @@ def run_api(
     pool = engine(database_url, pool_size=pool_size(settings))
     services = WebServices(pool, settings)
     try:
-        app = build_app(services, routes(services), background)
+        app = build_app(services, routes(services), background, probes(pool))
         asyncio.run(_serve(app, settings, stop, status or Status(ROLE)))
     finally:
         pool.dispose()

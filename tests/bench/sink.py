@@ -16,10 +16,10 @@ from typing import Any, Final
 import aiohttp
 from pydantic import SecretStr
 
-from connectors.moodle.client import Call
 from connectors.moodle.settings import MoodleSettings
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.sink import MoodleSink
+from infra.calls import Call
 from schemas.events import EnrolmentStatus, Role
 from schemas.ids import CommandId, CourseId, MoodleCourseId, MoodleUserId, PersonId, Target, TenantId
 from schemas.moodle import (
@@ -31,7 +31,7 @@ from schemas.moodle import (
     MoodleResult,
     UserWish,
 )
-from schemas.topics import COMMANDS, RESULTS
+from schemas.topics import COMMANDS, MOODLE_DEAD_LETTERS, RESULTS
 from tests.bench.rows import Row
 
 PEOPLE: Final = 1000
@@ -47,10 +47,10 @@ def _free_port() -> int:
 
 
 @asynccontextmanager
-async def _site() -> AsyncIterator[str]:
-    """Run the simulated site, with the recorded latencies, in a process of its own."""
+async def site(latency: str) -> AsyncIterator[str]:
+    """Run the simulated site, with ``recorded`` latencies or ``none``, in a process of its own."""
     port = _free_port()
-    arguments = ["--port", str(port), "--token", TOKEN, "--latency", "recorded", "--max-input-vars", "1000"]
+    arguments = ["--port", str(port), "--token", TOKEN, "--latency", latency, "--max-input-vars", "1000"]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "infra.simulators.moodle", *arguments, stdout=asyncio.subprocess.DEVNULL
     )
@@ -73,7 +73,7 @@ async def _until_ready(url: str) -> None:
                 await asyncio.sleep(0.05)
 
 
-async def _control(method: str, url: str, body: object = None) -> Any:
+async def control(method: str, url: str, body: object = None) -> Any:
     async with aiohttp.ClientSession() as session, session.request(method, url, json=body) as response:
         response.raise_for_status()
         return await response.json()
@@ -117,7 +117,7 @@ def _enrolment(number: int, user: MoodleUserId, course: MoodleCourseId) -> Moodl
 
 
 async def _write(sink: MoodleSink, commands: list[MoodleCommand]) -> list[MoodleResult]:
-    records = [output.record for output in await sink.write(commands)]
+    records = [output.record for output in (await sink.write(commands)).outputs]
     return [record for record in records if isinstance(record, MoodleResult)]
 
 
@@ -141,20 +141,21 @@ async def _round(sink: MoodleSink, first: int, courses: list[MoodleCourseId]) ->
 
 async def _measure(rounds: int) -> list[Row]:
     calls: list[Call] = []
-    async with _site() as url:
+    async with site("recorded") as url:
         sink = MoodleSink(
             SinkSettings(),
             MoodleSettings(url=url, token=SecretStr(TOKEN), max_input_vars=1000),
             commands=COMMANDS.of(TARGET),
             results=RESULTS.of(TARGET),
+            dead_letters=MOODLE_DEAD_LETTERS.of(TARGET),
             on_call=calls.append,
         )
         classes = [{"shortname": f"C{n}", "idnumber": str(n)} for n in range(COURSES)]
-        await _control("POST", url + "/control/seed", {"courses": classes})
+        await control("POST", url + "/control/seed", {"courses": classes})
         await sink.open()
         try:
             courses = await _resolve(sink)
-            await _control("DELETE", url + "/control/calls")
+            await control("DELETE", url + "/control/calls")
             calls.clear()
             started, used = time.monotonic(), time.process_time()
             for number in range(rounds):
@@ -162,7 +163,7 @@ async def _measure(rounds: int) -> list[Row]:
             wall, used = time.monotonic() - started, time.process_time() - used
         finally:
             await sink.close()
-        busy = (await _control("GET", url + "/control/calls"))["busy_seconds"]
+        busy = (await control("GET", url + "/control/calls"))["busy_seconds"]
     return _rows(rounds, len(calls), wall, busy, used)
 
 

@@ -10,11 +10,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.engine import SinkConfig, run_sink
+from infra.engine import SinkConfig, Written, run_sink
 from infra.stage import Output
 from infra.telemetry import Status, serve_status
 from schemas.events import Person
-from schemas.topics import PEOPLE
+from schemas.topics import DEAD_LETTERS, PEOPLE
 from tests.faults import counting
 from tests.faults.worker import config_of
 
@@ -28,19 +28,21 @@ class NotingSink:
         self.name = NAME
         self.input = PEOPLE.prefixed(prefix)
         self.outputs = (counting.output(prefix),)
+        self.dead_letters = DEAD_LETTERS.prefixed(prefix)
         self._notes = notes
 
     async def open(self) -> None:
         """Nothing to open."""
 
-    async def write(self, records: Sequence[Person]) -> Sequence[Output]:
+    async def write(self, records: Sequence[Person]) -> Written:
         with self._notes.open("a") as notes:
             notes.writelines(f"{record.version_sequence}\n" for record in records)
         await asyncio.sleep(0.15)
-        return [
+        outputs = [
             Output(self.outputs[0], counting.result("people", record.person_id, record.version_sequence))
             for record in records
         ]
+        return Written(outputs, {})
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from confluent_kafka import (
@@ -35,6 +35,7 @@ from infra.engine.store import Store
 from infra.engine.watchdog import HUNG_EXIT_CODE
 from infra.producing import SAFE
 from infra.registry import Registry
+from schemas.deadletters import DeadLetter, Header, from_message
 from schemas.topics import DEAD_LETTERS, Record, Topic, changelog
 from tests.faults import counting
 
@@ -95,10 +96,10 @@ class World:
 
     def create(self) -> World:
         """Make all topics of the counting stage and register their schemas."""
-        topics = [*counting.inputs(self.prefix), self.output, self.dead_letters]
+        topics = [*counting.inputs(self.prefix), self.output]
         for topic in topics:
             self.codec.registry.register(topic.subject, schema_text(topic))
-        self.make(*(topic.name for topic in topics))
+        self.make(*(topic.name for topic in (*topics, self.dead_letters)))
         self.make(self.changelog.name, config={"cleanup.policy": "compact", **self.topic_config})
         return self
 
@@ -223,6 +224,11 @@ class World:
 
     def records(self, topic: Topic) -> list[Any]:
         return [self.codec.decode(topic, message.value()) for message in self.read(topic.name)]
+
+    def letters(self, topic: Topic | None = None) -> list[DeadLetter]:
+        """Return the dead letters in ``topic``, those of stages by default, in the order of their places."""
+        found = [letter_of(message) for message in self.read((topic or self.dead_letters).name)]
+        return sorted(found, key=lambda letter: letter.place)
 
     def table(self, topic: Topic | None = None) -> dict[str, Any]:
         """Return the table that the committed changelog stands for."""
@@ -375,6 +381,13 @@ def read_all(kafka: str, topic: str, *, committed: bool = True) -> list[Message]
     finally:
         consumer.close()
     return found
+
+
+def letter_of(message: Message) -> DeadLetter:
+    """Return the dead letter that ``message`` is."""
+    headers = cast(list[Header], message.headers() or [])
+    place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+    return from_message(message.key(), message.value(), headers, place)
 
 
 def wait_for(condition: Callable[[], bool], seconds: float, why: Callable[[], object] = str) -> None:

@@ -24,7 +24,7 @@ from infra.simulators.elm.state import ElmState
 from infra.topics_admin import apply
 from schemas.elm import CallbackResult, CompletionCallback
 from schemas.ids import CallbackId, EnrolmentId, PersonId
-from schemas.topics import CALLBACK_RESULTS, CALLBACKS, DEAD_LETTERS
+from schemas.topics import CALLBACK_RESULTS, CALLBACKS, ELM_DEAD_LETTERS
 from tests.unit.test_elm_sink_parts import CALLBACK
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
@@ -92,7 +92,7 @@ async def test_killed_at_any_moment_every_completion_is_delivered_once(
     kafka: str, registry_url: str, topic_prefix: str
 ) -> None:
     config = engine(kafka, registry_url, topic_prefix)
-    topics = [topic.prefixed(topic_prefix) for topic in (CALLBACKS, CALLBACK_RESULTS, DEAD_LETTERS)]
+    topics = [topic.prefixed(topic_prefix) for topic in (CALLBACKS, CALLBACK_RESULTS, ELM_DEAD_LETTERS)]
     apply(config.kafka, config.codec.registry, topics, partitions=PARTITIONS, replication_factor=1)
     send(config)
     state = ElmState("secret")

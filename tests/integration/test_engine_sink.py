@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.engine import SinkConfig
-from infra.errors import RetryLater, Stop
+from infra.engine import SinkConfig, Written
+from infra.errors import Rejected, RetryLater, Stop
 from infra.stage import Output
+from schemas.deadletters import ATTEMPT, Step
 from schemas.events import Person
+from schemas.reasons import Reason
 from schemas.topics import PEOPLE
 from tests.faults import counting
 from tests.faults.world import World, wait_for
@@ -24,12 +26,13 @@ LIMITS = SinkConfig(batch_size=50, linger_seconds=0.05, base_delay=0.1, max_dela
 
 
 class CountingSink:
-    """Answers each person with a result; what it does before that is the test's."""
+    """Answers each person with a result and refuses some; what it does before that is the test's."""
 
     def __init__(self, world: World, name: str = "counter") -> None:
         self.name = name
         self.input = PEOPLE.prefixed(world.prefix)
         self.outputs = (world.output,)
+        self.dead_letters = world.dead_letters
         self.written: list[list[str]] = []
         self.trouble: list[Exception] = []
         self.is_slow = False
@@ -46,7 +49,7 @@ class CountingSink:
         """Let the slow write end."""
         self._loop.call_soon_threadsafe(self._release.set)
 
-    async def write(self, records: Sequence[Person]) -> Sequence[Output]:
+    async def write(self, records: Sequence[Person]) -> Written:
         self.writing.set()
         try:
             if self.is_slow:
@@ -57,10 +60,12 @@ class CountingSink:
         if self.trouble:
             raise self.trouble.pop(0)
         self.written.append([record.source_record_id for record in records])
-        return [
+        outputs = [
             Output(self.outputs[0], counting.result("people", record.person_id, record.version_sequence))
             for record in records
         ]
+        refused = [n for n, record in enumerate(records) if record.source_record_id == counting.REJECT]
+        return Written(outputs, {n: Rejected(Reason.USER_DELETED, "refused on purpose") for n in refused})
 
     async def close(self) -> None:
         self.closed += 1
@@ -136,8 +141,40 @@ def test_a_message_that_cannot_be_read_becomes_a_dead_letter_beside_the_results(
     with running_sink(sink, config, LIMITS):
         wait_for(lambda: lag(world, sink) == 0, 30)
     assert results(world) == [0, 1, 2]
-    (letter,) = world.records(world.dead_letters)
-    assert (letter.message_value, letter.message_key, letter.stage) == (b"nonsense", b"k", "counter")
+    (letter,) = world.letters()
+    assert (letter.role, letter.topic, letter.reason) == ("counter", sink.input.name, Reason.UNREADABLE)
+    assert (letter.step, letter.tenant, letter.entity) == (Step.VALUE_CONVERTER, "", "k")
+    assert (letter.message_value, letter.message_key) == (b"nonsense", b"k")
+    assert letter.message_headers == (("a", b"b"),)
+
+
+def test_a_refused_record_has_its_dead_letter_beside_its_result_whatever_fails_before(world: World) -> None:
+    sink = CountingSink(world)
+    sink.trouble = [RetryLater("away")]
+    world.producer.produce(sink.input.name, b"nonsense", b"k", partition=0)
+    refused = counting.special(1, counting.REJECT)
+    headers: list[tuple[str, str | bytes | None]] = [("x", b"1"), ("x", None), ("y", b"")]
+    value = world.codec.encode(sink.input, refused)
+    for record in (value, world.codec.encode(sink.input, counting.person(2))):
+        world.producer.produce(sink.input.name, record, b"t|p1", partition=0, headers=headers)
+    world.producer.produce(sink.input.name, value, b"t|p1", partition=0, headers=[*headers, (ATTEMPT, b"4")])
+    assert world.producer.flush(10) == 0
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS):
+        wait_for(lambda: lag(world, sink) == 0, 30)
+    assert results(world) == [1, 1, 2], "each has its result"
+    letters = sorted(world.letters(), key=lambda letter: letter.offset)
+    assert [letter.offset for letter in letters] == [0, 1, 3]
+    first = letters[1]
+    assert (first.step, first.reason, first.error) == (
+        Step.TASK_PUT,
+        Reason.USER_DELETED,
+        "refused on purpose",
+    )
+    assert (first.tenant, first.kind, first.entity) == ("t", "person", "person/p000001")
+    for one in letters[1:]:
+        assert (one.message_value, one.message_headers) == (value, tuple(headers))
+    assert [one.attempt for one in letters] == [1, 1, 5], "what was redriven is counted on"
 
 
 def test_a_rebalance_waits_for_the_write_and_commits_it(world: World) -> None:

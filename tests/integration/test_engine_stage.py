@@ -20,6 +20,7 @@ from infra.partitioning import partition_of
 from infra.settings import GroupProtocol
 from infra.stage import Output, Stage, Table
 from infra.telemetry import TRANSACTIONS
+from schemas.deadletters import Step
 from schemas.events import Person
 from schemas.ids import CommandId
 from schemas.moodle import CommandKind, MoodleCommand, UserWish
@@ -72,12 +73,13 @@ def test_a_message_that_cannot_be_read_becomes_a_dead_letter(world: World, confi
     with running_stage(counting.stage(world.prefix), config):
         world.wait_until_drained()
     world.assert_exact()
-    small, large = sorted(world.records(world.dead_letters), key=lambda letter: letter.offset)
-    assert (small.stage, small.topic, small.partition, small.offset) == (counting.NAME, topic, 2, 0)
+    small, large = sorted(world.letters(), key=lambda letter: letter.offset)
+    assert (small.role, small.topic, small.partition, small.offset) == (counting.NAME, topic, 2, 0)
     assert small.reason is Reason.UNREADABLE
     assert (small.message_key, small.message_value) == (b"t|p1", b"\x00\x00\x00\x00")
-    assert small.message_headers == {"traceparent": b"00-aa-bb-01", "x": b"\xff\x00"}
+    assert small.message_headers == tuple(headers)
     assert (large.offset, large.message_key, large.message_value) == (1, b"\xff", None)
+    assert large.left_out == 950_000
     assert "950000 bytes" in large.error
 
 
@@ -87,8 +89,10 @@ def test_a_rejected_record_leaves_nothing_but_its_dead_letter(world: World, conf
         world.wait_until_drained()
     assert [record.generation for record in world.records(world.output)] == [1, 2]
     assert world.table() == {"count|people|t|p000001": {"events": 2}}
-    (letter,) = world.records(world.dead_letters)
+    (letter,) = world.letters()
     assert (letter.reason, letter.error) == (Reason.INVALID_FIELD, "rejected on purpose")
+    assert (letter.tenant, letter.kind, letter.entity) == ("t", "person", "person/p000001")
+    assert (letter.step, letter.error_class, letter.attempt) == (Step.TRANSFORMATION, "Rejected", 1)
     rejected = world.codec.decode(PEOPLE.prefixed(world.prefix), letter.message_value)
     assert rejected == counting.special(1, counting.REJECT)
 

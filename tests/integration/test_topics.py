@@ -99,7 +99,7 @@ def test_an_incompatible_schema_blocks_and_names_the_reason(
     assert "not compatible" in found.what
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", [one for one in TOPICS if one.record], ids=lambda topic: topic.name)
 def test_every_version_in_the_history_is_compatible_with_those_before(
     registry: Registry, topic_prefix: str, topic: Topic
 ) -> None:

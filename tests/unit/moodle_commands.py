@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from connectors.moodle.client import Call
 from connectors.moodle.settings import MoodleSettings
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.sink import MoodleSink
+from infra.calls import Call
 from infra.simulators.moodle import MoodleState, Settings, serve
 from schemas.events import EnrolmentStatus, Role
 from schemas.ids import CommandId, CourseId, MoodleCourseId, MoodleUserId, PersonId, Target, TenantId
@@ -22,9 +22,10 @@ from schemas.moodle import (
     EnrolmentWish,
     MoodleCommand,
     MoodleResult,
+    Outcome,
     UserWish,
 )
-from schemas.topics import COMMANDS, RESULTS
+from schemas.topics import COMMANDS, MOODLE_DEAD_LETTERS, RESULTS
 
 TARGET = Target("main")
 MOMENT = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
@@ -99,11 +100,13 @@ class Bench:
 
 
 async def results_of(sink: MoodleSink, commands: Sequence[MoodleCommand]) -> list[MoodleResult]:
-    """Write ``commands`` and check that each has one result."""
-    outputs = await sink.write(commands)
+    """Write ``commands``; check that each has one result, and that just those rejected are refused."""
+    outputs, refused = await sink.write(commands)
     results = [output.record for output in outputs if isinstance(output.record, MoodleResult)]
     assert [result.command_id for result in results] == [one.command_id for one in commands]
     assert {output.topic for output in outputs} <= set(sink.outputs)
+    rejected = {n: one.reason for n, one in enumerate(results) if one.outcome is Outcome.REJECTED}
+    assert {n: error.reason for n, error in refused.items()} == rejected
     return results
 
 
@@ -143,6 +146,7 @@ async def bench(
             moodle_settings(url, state, **moodle),
             commands=COMMANDS.of(TARGET),
             results=RESULTS.of(TARGET),
+            dead_letters=MOODLE_DEAD_LETTERS.of(TARGET),
             on_call=note,
         )
         await sink.open()

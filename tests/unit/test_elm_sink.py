@@ -65,9 +65,12 @@ async def opened(server: ElmServer, **changes: object) -> AsyncIterator[ElmSink]
 
 
 async def written(sink: ElmSink, batch: Sequence[CompletionCallback]) -> list[CallbackResult]:
-    results = [output.record for output in await sink.write(batch)]
-    assert all(isinstance(result, CallbackResult) for result in results)
-    return [result for result in results if isinstance(result, CallbackResult)]
+    outputs, refused = await sink.write(batch)
+    results = [output.record for output in outputs if isinstance(output.record, CallbackResult)]
+    assert len(results) == len(outputs)
+    rejected = {n: one.reason for n, one in enumerate(results) if one.outcome is REJECTED}
+    assert {n: error.reason for n, error in refused.items()} == rejected
+    return results
 
 
 def outcomes(results: Sequence[CallbackResult]) -> Counter[CallbackOutcome]:

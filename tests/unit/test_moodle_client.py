@@ -9,11 +9,12 @@ from urllib.parse import parse_qsl
 import pytest
 from aiohttp import web
 
-from connectors.moodle.client import PATH, Call, MoodleClient
+from connectors.moodle.client import PATH, MoodleClient
 from connectors.moodle.faults import FormCut, Refused, UnknownOutcome
 from connectors.moodle.form import Params, entries, fitting, flatten, variables
 from connectors.moodle.site import missing_functions
 from connectors.moodle_sink.settings import FUNCTIONS
+from infra.calls import Call, about
 from infra.errors import RetryLater, Stop
 from infra.http_client import RateLimit, backoff, retry_after, tls_context
 from infra.simulators.moodle import Fault, MoodleState, Seed, SeedUser, Settings, seed, serve
@@ -159,7 +160,24 @@ async def test_nobody_listening_is_told_as_retry_after_the_quick_repeats() -> No
         with pytest.raises(RetryLater) as caught:
             await moodle.call(CREATE, {"users": [user(1)]})
     assert not isinstance(caught.value, UnknownOutcome)
-    assert [call.code for call in calls] == ["no_connection"] * 3
+    assert [(call.code, call.http_status, call.attempt) for call in calls] == [
+        ("no_connection", None, 1),
+        ("no_connection", None, 2),
+        ("no_connection", None, 3),
+    ]
+
+
+async def test_the_note_of_a_call_tells_its_way_and_what_it_was_about_but_no_content() -> None:
+    async with site(Fault("maintenance_cli", count=1)) as (moodle, _, calls):
+        with about(["user|t|P1"]):
+            await moodle.call(CREATE, {"users": [user(1)]})
+    first, second = calls
+    assert (first.code, first.http_status, first.attempt) == ("http_503", 503, 1)
+    assert (second.code, second.http_status, second.attempt) == ("ok", 200, 2)
+    assert (second.function, second.entries, second.references) == (CREATE, 1, ("user|t|P1",))
+    assert second.sent > 100
+    assert second.received > 0
+    assert user(1)["username"] not in repr(calls)
 
 
 async def test_a_retry_after_longer_than_the_longest_pause_is_left_to_the_caller() -> None:

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from connectors.moodle.client import Call
 from connectors.moodle_sink.categories import CREATE, UPDATE
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.sink import MoodleSink
+from infra.calls import Call
 from infra.errors import RetryLater
 from infra.simulators.moodle import Fault, MoodleState, Seed, SeedCourse, Settings, seed
 from infra.simulators.moodle.state import Category
 from schemas.moodle import Action, CategoryWish, MoodleResult, Outcome
 from schemas.reasons import Reason
-from schemas.topics import COMMANDS, RESULTS
+from schemas.topics import COMMANDS, MOODLE_DEAD_LETTERS, RESULTS
 from tests.unit.moodle_commands import TARGET, Bench, bench, course, moodle_settings, results_of
 
 CREATED = (Outcome.APPLIED, Action.CREATED, None)
@@ -193,6 +193,7 @@ async def test_two_sinks_at_once_make_each_category_once() -> None:
             moodle_settings(b.state.settings.url, b.state),
             commands=COMMANDS.of(TARGET),
             results=RESULTS.of(TARGET),
+            dead_letters=MOODLE_DEAD_LETTERS.of(TARGET),
         )
         await other.open()
         try:

@@ -4,11 +4,12 @@ from typing import Any
 
 import pytest
 
-from connectors.moodle.client import Call, MoodleClient
+from connectors.moodle.client import MoodleClient
 from connectors.moodle.faults import Refused
 from connectors.moodle_sink.enrolments import ENROL
 from connectors.moodle_sink.members import Members, read_members
 from connectors.moodle_sink.settings import SinkSettings
+from infra.calls import Call
 from infra.simulators.moodle import (
     MoodleState,
     Seed,

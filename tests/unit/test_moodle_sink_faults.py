@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from connectors.moodle.client import Call
 from connectors.moodle.faults import UnknownOutcome
 from connectors.moodle_sink.courses import CREATE as CREATE_COURSES
 from connectors.moodle_sink.enrolments import ENROL
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.sink import MoodleSink
 from connectors.moodle_sink.users import BY_FIELD, CREATE, UPDATE
+from infra.calls import Call
 from infra.errors import RetryLater, Stop
 from infra.simulators.moodle import (
     Fault,
@@ -24,7 +24,7 @@ from infra.simulators.moodle import (
     serve,
 )
 from schemas.moodle import Action, MoodleCommand, MoodleResult, Outcome
-from schemas.topics import COMMANDS, RESULTS
+from schemas.topics import COMMANDS, MOODLE_DEAD_LETTERS, RESULTS
 from tests.unit.moodle_commands import (
     TARGET,
     Bench,
@@ -191,6 +191,7 @@ async def test_a_restarted_sink_finds_what_its_predecessor_did() -> None:
             moodle_settings(b.state.settings.url, b.state),
             commands=COMMANDS.of(TARGET),
             results=RESULTS.of(TARGET),
+            dead_letters=MOODLE_DEAD_LETTERS.of(TARGET),
         )
         await sink.open()
         try:
@@ -236,6 +237,7 @@ async def test_no_connection_is_told_as_retry() -> None:
         moodle_settings(url, state, max_retries=0),
         commands=COMMANDS.of(TARGET),
         results=RESULTS.of(TARGET),
+        dead_letters=MOODLE_DEAD_LETTERS.of(TARGET),
     )
     await sink.open()
     try:

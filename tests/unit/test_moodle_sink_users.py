@@ -152,34 +152,11 @@ async def test_an_address_that_moodle_refuses_is_told(email: str) -> None:
     assert brief(good) == (Outcome.APPLIED, Action.UPDATED, None)
 
 
-async def test_an_account_without_the_persons_id_is_not_given_another_address() -> None:
-    async with bench(prepare=with_users(SeedUser("user1@example.test"))) as b:
-        [row] = b.state.users.find("email", "user1@example.test")
-        [result] = await b.write(moved(1, "new@example.test", moodle_user_id=MoodleUserId(row.id)))
-    assert brief(result) == (Outcome.CONFLICT, Action.NONE, Reason.EMAIL_MISMATCH)
-
-
 async def test_several_accounts_with_one_id_are_a_conflict() -> None:
     users = [SeedUser("a@example.test", idnumber="GUID1"), SeedUser("b@example.test", idnumber="GUID1")]
     async with bench(prepare=with_users(*users)) as b:
         [result] = await b.write(person(1, email="a@example.test"))
         assert brief(result) == (Outcome.CONFLICT, Action.NONE, Reason.IDNUMBER_AMBIGUOUS)
-
-
-async def test_an_account_whose_id_number_was_emptied_gets_it_back() -> None:
-    async with bench(prepare=with_users(SeedUser("user1@example.test", firstname="First1"))) as b:
-        [row] = b.state.users.find("email", "user1@example.test")
-        [result] = await b.write(person(1, moodle_user_id=MoodleUserId(row.id)))
-        assert brief(result) == (Outcome.APPLIED, Action.UPDATED, None)
-        assert account_of(b.state, "GUID1").id == row.id
-
-
-async def test_a_known_account_that_carries_another_persons_id_is_not_taken_over() -> None:
-    async with bench(prepare=with_users(SeedUser("user1@example.test", idnumber="GUID9"))) as b:
-        other = account_of(b.state, "GUID9").id
-        [result] = await b.write(person(1, moodle_user_id=MoodleUserId(other)))
-        assert brief(result) == (Outcome.CONFLICT, Action.NONE, Reason.EMAIL_TAKEN)
-        assert result.other_moodle_user_id == other
 
 
 @pytest.mark.parametrize(

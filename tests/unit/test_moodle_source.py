@@ -13,13 +13,14 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from connectors.moodle.client import Call, MoodleClient
+from connectors.moodle.client import MoodleClient
 from connectors.moodle.settings import MoodleSettings
 from connectors.moodle_source import reads
 from connectors.moodle_source.observed_topic import Learn
 from connectors.moodle_source.report import Page
 from connectors.moodle_source.settings import HEADINGS, MoodleSourceSettings
 from connectors.moodle_source.source import MoodleSource
+from infra.calls import Call
 from infra.engine.errors import WorkerFailed
 from infra.errors import HubError, RetryLater, Stop
 from infra.simulators.moodle.app import serve

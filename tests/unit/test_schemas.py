@@ -24,6 +24,7 @@ from schemas.reasons import EXPLANATIONS, Reason
 from schemas.topics import PEOPLE, TOPICS, Topic, topic_set
 
 HISTORY = Path(__file__).resolve().parents[2] / "schemas" / "history"
+RECORDED = [topic for topic in TOPICS if topic.record is not None]
 PLAIN: dict[Any, Any] = {
     str: "string",
     int: "long",
@@ -77,19 +78,19 @@ def normal(kind: Any, named: dict[str, Any]) -> Any:
     return kind
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", RECORDED, ids=lambda topic: topic.name)
 def test_dataclass_and_schema_have_the_same_fields(topic: Topic) -> None:
     assert fields_of_schema(json.loads(schema_text(topic)), {}) == fields_of_dataclass(topic.record)
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", RECORDED, ids=lambda topic: topic.name)
 def test_a_nullable_field_defaults_to_null(topic: Topic) -> None:
     for field in json.loads(schema_text(topic))["fields"]:
         if isinstance(field["type"], list):
             assert field.get("default", "absent") is None, field["name"]
 
 
-@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: topic.name)
+@pytest.mark.parametrize("topic", RECORDED, ids=lambda topic: topic.name)
 def test_the_newest_version_in_the_history_is_the_schema(topic: Topic) -> None:
     """A change of a schema is a new version: add it as the next number, never edit an old one."""
     versions = sorted(
@@ -116,7 +117,7 @@ def records_of(topic: Topic) -> st.SearchStrategy[Any]:
 
 @given(st.data())
 def test_every_record_survives_the_way_through_avro(data: st.DataObject) -> None:
-    topic = data.draw(st.sampled_from(TOPICS))
+    topic = data.draw(st.sampled_from(RECORDED))
     record = data.draw(records_of(topic))
     schema = fastavro.parse_schema(json.loads(schema_text(topic)))
     stream = io.BytesIO()

@@ -15,9 +15,11 @@ from processors import (
     people,
     references,
     renewal,
+    rulings,
     timers,
     wishes,
 )
+from schemas.directives import Resolution
 from schemas.elm import CallbackOutcome
 from schemas.events import AccountPolicy, EnrolmentStatus, Role
 from schemas.ids import (
@@ -128,6 +130,31 @@ WRITTEN: list[tuple[Any, str]] = [
     (
         courses.CourseEntry(True, 1, MoodleCourseId(4), Reason.COURSE_NOT_FOUND, True, True),
         "96c30104b0434f555253455f4e4f545f464f554e44c3c3",
+    ),
+    (
+        accounts.PersonEntry(ruling=rulings.Ruling(USER, Resolution.KEEP, "d1")),
+        "9480c0809305a44b454550a26431",
+    ),
+    (
+        courses.CourseEntry(
+            True, 1, MoodleCourseId(4), linked=MoodleCourseId(4), linked_from=2, directive_id="d2"
+        ),
+        "99c30104c0c2c20402a26432",
+    ),
+    (
+        courses.EnrolmentEntry(
+            version=VERSION,
+            moodle_user_id=USER,
+            account_is_new=False,
+            status=EnrolmentStatus.ACTIVE,
+            role=Role.STUDENT,
+            recorded_at=AT,
+            starts_at=None,
+            ends_at=None,
+            generation=2,
+            directive_id="d3",
+        ),
+        "9e92d6ff6b01285c0705c2a6414354495645a753545544454e54d6ff6b01285cc0c0c002c0c090a26433",
     ),
     (courses.SectionEntry(VERSION, False, "Lab"), "9392d6ff6b01285c07c2a34c6162"),
     (
