@@ -22,6 +22,16 @@ from schemas.ids import CourseId, TenantId
 from schemas.moodle import CommandKind, MoodleResult
 
 _Section = tuple[str, dict[str, Any]]
+_ANSWER: Final = (
+    "kind",
+    "course_id",
+    "outcome",
+    "action",
+    "status",
+    "reason",
+    "moodle_user_id",
+    "moodle_course_id",
+)
 _KNOWN: Final = (
     "moodle_user_id",
     "moodle_course_id",
@@ -63,7 +73,7 @@ def state(
         typer.echo(msgspec.json.encode([{"what": name, **fields} for name, fields in shown]).decode())
         return
     for name, fields in shown:
-        typer.echo(f"{name:18}  {line_of(fields)}")
+        typer.echo(f"{name:18}  {line_of(fields) or '-'}")
 
 
 def _history(archive: Archive, asked: Entity, moment: datetime) -> list[Told]:
@@ -119,11 +129,7 @@ def _answers(messages: Sequence[Told], asked: Entity) -> Iterator[_Section]:
             continue
         if told.record.kind is CommandKind.ENROLMENT and asked.course_id not in (None, told.record.course_id):
             continue
-        answer = {
-            name: getattr(told.record, name)
-            for name in ("kind", "course_id", "outcome", "action", "status", "reason")
-            + ("moodle_user_id", "moodle_course_id")
-        }
+        answer = {name: getattr(told.record, name) for name in _ANSWER}
         shown = {name: value for name, value in answer.items() if value is not None}
         yield "last answer", {**shown, "at": f"{told.at:%Y-%m-%d %H:%M:%S}Z", "place": str(told.spot)}
 
