@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -75,6 +78,17 @@ class World:
         result = CliRunner().invoke(app, list(arguments), env=self.env, catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.output
+
+    @contextmanager
+    def started(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Run a command as a process of its own, which is killed by `SIGKILL` at the latest at the end."""
+        argv = [sys.executable, "-m", "infra.cli.main", *arguments]
+        env, nowhere = {**os.environ, **self.env}, subprocess.DEVNULL
+        with subprocess.Popen(argv, env=env, stdout=nowhere, stderr=nowhere) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def listed(self, *arguments: str) -> list[dict[str, Any]]:
         """Run a command that prints lines of JSON."""

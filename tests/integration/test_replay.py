@@ -27,6 +27,7 @@ from producers.history import History
 from producers.replays import Item, Replay
 from schemas.events import Enrolment
 from schemas.ids import TenantId
+from tests.integration.intake_support import until
 from tests.integration.operations_support import World, enrolment, person, running_hub
 
 pytestmark = pytest.mark.integration
@@ -242,3 +243,41 @@ def test_a_replay_that_is_interrupted_goes_on_and_does_nothing_twice(world: Worl
     world.until(again.format(tenant), (26, 26))
     with pytest.raises(NotFound, match="is done already"):
         world.hub("replay", "pause", made.replay_id)
+
+
+def test_a_replay_whose_process_is_killed_goes_on_and_does_nothing_twice(world: World, pool: Engine) -> None:
+    tenant = TenantId("killed")
+    items = [Item(entities.person(tenant, f"p{number}")) for number in range(60)]
+    made = replays.create(pool, tenant, items, {"topic": "hub.people"}, 20, "cli:test", "")
+    with world.started("replay", "resume", made.replay_id) as process:
+        until(lambda: replays.find(pool, made.replay_id).done > 0, 60)
+        process.kill()
+    assert 0 < replays.find(pool, made.replay_id).done < len(items)
+    assert "applied 60 of 60" in world.hub("replay", "resume", made.replay_id)
+    asked = (
+        "SELECT count(*)::int, count(DISTINCT person_id)::int FROM read_model.directives"
+        " WHERE tenant = 'killed'"
+    )
+    world.until(asked, (60, 60))
+
+
+def test_a_rebuild_whose_process_is_killed_leaves_all_as_it_was(world: World) -> None:
+    standing = world.rows(STATUSES)
+    generations = "SELECT generation, live_at IS NOT NULL FROM read_models"
+    ((before, _),) = world.rows(generations)
+    waiting = (
+        "SELECT 1 FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND starts_with(query, 'UPDATE read_models')"
+    )
+    with driver_connection(world.database) as other, other.transaction():
+        other.execute("SELECT FROM read_models FOR SHARE")  # as a projector that writes: the switch waits
+        with world.started("rebuild") as process:
+            until(lambda: bool(world.rows(waiting)), 60)
+            assert len(world.rows(generations)) == 2
+            process.kill()
+    assert (before, True) in world.rows(generations)
+    assert world.rows(STATUSES) == standing
+    world.hub("rebuild")
+    ((after, is_live),) = world.rows(generations)
+    assert (after > before, is_live) == (True, True)
+    assert world.rows(STATUSES) == standing
