@@ -31,8 +31,13 @@ def configure(level: str, log_format: str, **bound: str) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=_writer,
     )
+
+
+def _writer(*_: object) -> structlog.WriteLogger:
+    """Write to what is standard error now: a program or test that holds the hub may change it."""
+    return structlog.WriteLogger(sys.stderr)
 
 
 def _adding(bound: dict[str, str]) -> structlog.typing.Processor:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import hypothesis
 import psycopg
 import pytest
+import structlog
 
 from infra.embedded.cluster import Cluster
 from tests import services
@@ -16,6 +17,13 @@ from tests import services
 # How long an example takes says something of the machine, not of the code.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_at_first() -> Iterator[None]:
+    """Take back how a command that ran in this process set up its log lines."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -164,7 +164,9 @@ def running_hub(
         running = [_role(name, settings) for name in ROLES]
         try:
             codec = Codec(Registry(registry_url))
-            yield World(env, moodle, codec, Producer({"bootstrap.servers": kafka, **SAFE}))
+            world = World(env, moodle, codec, Producer({"bootstrap.servers": kafka, **SAFE}))
+            world.until("SELECT to_regclass('read_model.standing') IS NOT NULL", (True,))
+            yield world
         finally:
             _stop(running)
 

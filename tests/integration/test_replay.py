@@ -50,7 +50,6 @@ def world(
             *(person(name) for name in PEOPLE),
             *(enrolment(name, "maths") for name in PEOPLE),
         )
-        made.until("SELECT to_regclass('read_model.standing') IS NOT NULL", (True,))
         made.until(STATUSES, *((name, "ACTIVE") for name in PEOPLE))
         made.send(with_status(enrolment("ann", "maths"), "C", 6))
         made.until(STATUSES, ("ann", "SUSPENDED"), ("bob", "ACTIVE"), ("cat", "ACTIVE"))

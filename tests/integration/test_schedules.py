@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 
 import psycopg
 import pytest
-import structlog
 from prometheus_client import REGISTRY
 from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
@@ -478,9 +477,9 @@ def test_what_is_parked_for_too_long_is_an_alarm(pool: Engine) -> None:
 
 
 @pytest.fixture
-def env(database: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+def env(database: str, tmp_path: Path) -> dict[str, str]:
     """The command line's settings: nothing but the database is there."""
-    yield {
+    return {
         "DATABASE_URL": database,
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1",
@@ -488,7 +487,6 @@ def env(database: str, tmp_path: Path) -> Iterator[dict[str, str]]:
         "DEFAULT_TENANT_ID": uuid.uuid4().hex[:8],
         "LOG_LEVEL": "ERROR",
     }
-    structlog.reset_defaults()  # the command line writes to a stream that is closed by now
 
 
 def hub(env: dict[str, str], *arguments: str) -> str:
