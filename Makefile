@@ -32,7 +32,7 @@ run: setup ## Run the whole hub on embedded services with seeded data (ONCE=1 en
 	$(BIN)/hub demo $(if $(ONCE),--once)
 
 test: setup ## Run all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(VENV)/.complete ## Run the tests that need no service
 	$(BIN)/python -m pytest -m "not integration and not faults"
