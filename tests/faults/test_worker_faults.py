@@ -113,9 +113,9 @@ def test_workers_join_and_leave_under_load(world: World, chance: random.Random, 
             wait_for(lambda: len(second.partitions()) == 3, 30, second.tail)
             assert first.stop(10) == 0
             wait_for(lambda: len(second.partitions()) == 6, 30, second.tail)
-            world.wait_until_drained(60)
+            world.wait_until_drained(90)
     with world.worker("0", **options):
-        world.wait_until_drained(60)
+        world.wait_until_drained(90)
     world.assert_exact()
 
 
@@ -131,10 +131,10 @@ def test_a_frozen_worker_wakes_up_as_a_zombie(world: World, protocol: str) -> No
         with world.worker("1", **options) as heir:
             wait_for(lambda: len(heir.partitions()) == 6, 40, heir.tail)
             world.load(300, 20, seed=2)
-            world.wait_until_drained(40)
+            world.wait_until_drained(90)
             zombie.signal(signal.SIGCONT)
             world.load(300, 20, seed=3)
-            world.wait_until_drained(40)
+            world.wait_until_drained(90)
             wait_for(lambda: zombie.process.poll() is not None or bool(zombie.status()), 30, zombie.tail)
     world.assert_exact()
     assert world.aborted() > 0, "the zombie had written records"
@@ -169,10 +169,10 @@ def test_two_live_processes_with_one_transactional_id(world: World, protocol: st
             # It says that it cannot go on, or its watchdog ends it when Kafka's client does not let it close.
             assert first.process.returncode in (FAILED, HUNG_EXIT_CODE), first.tail()
             world.load(1_000, 100, seed=2)
-            world.wait_until_drained(60)
+            world.wait_until_drained(90)
             assert second.stop(10) == 0
     with other.worker("0", **options):
-        world.wait_until_drained(60)
+        world.wait_until_drained(90)
     world.assert_exact()
 
 
@@ -192,7 +192,7 @@ def test_deleted_state_is_restored_from_a_compacted_changelog(world: World) -> N
     with compacted.worker(batch_size=50) as worker:
         for seed in range(8):
             compacted.load(500, 30, seed)
-            compacted.wait_until_drained(30)
+            compacted.wait_until_drained(90)
             threading.Event().wait(0.6)
         written = compacted.ends([compacted.changelog.name])
         wait_for(lambda: _left(compacted) < sum(written.values()) // 4, 60, lambda: _left(compacted))
@@ -200,7 +200,7 @@ def test_deleted_state_is_restored_from_a_compacted_changelog(world: World) -> N
     shutil.rmtree(compacted.folder / "state")
     with compacted.worker() as worker:
         compacted.load(200, 30, seed=9)
-        compacted.wait_until_drained(30)
+        compacted.wait_until_drained(90)
         assert worker.status()["restore"]["records"] > 0
         assert worker.stop() == 0
     compacted.assert_exact()

@@ -216,7 +216,7 @@ class World:
     def ends(self, topics: Sequence[str]) -> dict[tuple[str, int], int]:
         return ends(self.kafka, topics)
 
-    def wait_until_drained(self, seconds: float = 60, prefix: str | None = None) -> None:
+    def wait_until_drained(self, seconds: float = 90, prefix: str | None = None) -> None:
         wait_for(lambda: not self.lag(prefix), seconds, lambda: f"lag {self.lag(prefix)}")
 
     def read(self, topic: str, *, committed: bool = True) -> list[Message]:
@@ -303,7 +303,7 @@ class WorkerProcess:
             with error:
                 return error.code, error.read().decode()
 
-    def wait_ready(self, seconds: float = 30) -> None:
+    def wait_ready(self, seconds: float = 60) -> None:
         wait_for(lambda: bool(self.status().get("ready")), seconds, lambda: self.tail())
 
     def partitions(self) -> set[int]:
