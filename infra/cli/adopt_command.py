@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from connectors.moodle.client import MoodleClient
@@ -19,6 +18,7 @@ from infra import collector
 from infra.calls import OnCall, nobody
 from infra.cli.operating import operating
 from infra.cli.parts import moodle_of
+from infra.cli.printing import print_table
 from infra.cli.summary import tables
 from infra.cli.surveys import STAGES, Where, noted, where
 from processors.adoption import (
@@ -43,7 +43,6 @@ SHOWN: Final = 20
 _DOUBTFUL: Final = (State.AMBIGUOUS, State.CLAIMED, State.DIFFERENT)
 _FRONT_PAGE: Final = 1
 """Moodle's own course with the site's front page."""
-_WIDTH: Final = 1_000
 
 
 class AccountRule(StrEnum):
@@ -256,7 +255,7 @@ def _tell(adoption: Adoption, dry_run: bool) -> None:
         for what, one in doubtful[:SHOWN]:
             ids = " ".join(map(str, one.moodle_ids))
             table.add_row(what, one.id, one.state.value, ids, " ".join(one.rivals))
-        Console(width=_WIDTH).print(table)
+        print_table(table)
     if len(doubtful) > SHOWN:
         typer.echo(f"and {len(doubtful) - SHOWN:,} more: see --json")
     linked = "would be linked" if dry_run else "are linked"

@@ -1,16 +1,18 @@
-"""What commands that act on many records share: ages as people write them, the question before the deed."""
+"""What commands about records share: options, ages as people write them, the question before the deed."""
 
 import re
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Annotated, Final
 
-import msgspec
 import typer
 
 from infra.errors import BadArgument, Unsafe
 
+Tenant = Annotated[str | None, typer.Option(help="Whose. [default: DEFAULT_TENANT_ID]")]
+Why = Annotated[str, typer.Option(help="Why, in your own words; kept in the audit.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _UNITS: Final = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -49,9 +51,3 @@ def age_of(since: datetime) -> str:
     minutes = int((datetime.now(UTC) - since).total_seconds() // 60)
     days, hours = minutes // 1440, minutes // 60
     return f"{days}d" if days else f"{hours}h" if hours else f"{minutes}m"
-
-
-def print_json(rows: Iterable[Any]) -> None:
-    """Print each of ``rows`` as a line of JSON."""
-    for row in rows:
-        sys.stdout.write(msgspec.json.encode(row).decode() + "\n")

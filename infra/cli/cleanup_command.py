@@ -4,11 +4,11 @@ from typing import Annotated
 
 import typer
 
-from infra.cli.asking import agree
+from infra.cli.asking import Why, Yes, agree
 from infra.cli.operating import operating
+from infra.cli.parts import tenant_of
 from producers.cleanup import Ages, cleanup
 from producers.decisions import Act, command_line_user, decide
-from schemas.ids import TenantId
 
 
 def clean(
@@ -20,9 +20,9 @@ def clean(
         int | None,
         typer.Option(min=1, help="Keep runs and what is solved for so long. Default: CLEANUP_FAILED_DAYS."),
     ] = None,
-    why: Annotated[str, typer.Option(help="Why, in your own words; kept in the audit.")] = "",
+    why: Why = "",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete calls, runs and solved invalid records that are old, of all tenants.
 
@@ -55,6 +55,6 @@ def _clean(api_logs_days: int | None, failed_days: int | None, why: str, *, dry_
         agree(f"delete {total:,} rows?", yes=yes)
         done = cleanup(pool, ages)
         details = {name: str(count) for name, count in done.items()}
-        who, tenant = command_line_user(), TenantId(settings.default_tenant_id)
+        who, tenant = command_line_user(), tenant_of(settings)
         decide(pool, [Act(who, "cleanup", "notes", tenant, why, details)])
     typer.echo(f"deleted {sum(done.values()):,}")

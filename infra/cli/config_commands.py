@@ -39,9 +39,14 @@ def check(
     _check_mapping(settings)
     if offline:
         return
+    check_services(settings)
+
+
+def check_services(settings: Settings) -> None:
+    """Ask every service and tell how it went; end with status 4 if one fails."""
     endpoints = resolve(settings, Demo())
     try:
-        failed = failed_services(endpoints)
+        failed = _failed(endpoints)
     finally:
         release(endpoints)
     if failed:
@@ -59,7 +64,7 @@ def _check_mapping(settings: Settings) -> None:
     _tell("mapping file", right if settings.mapping_file else "not set, the built-in rules hold")
 
 
-def failed_services(endpoints: Endpoints) -> list[str]:
+def _failed(endpoints: Endpoints) -> list[str]:
     """Ask every service, tell how it went, and return the names of those that fail."""
     simulated = {endpoint.name for endpoint in endpoints.table if endpoint.origin == "simulator"}
     failed = []

@@ -5,14 +5,13 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra.cli.asking import age_of, before, print_json
+from infra.cli.asking import DryRun, Tenant, Why, age_of, before
 from infra.cli.operating import operating
-from infra.cli.parts import mapping_of, moodle_of
+from infra.cli.parts import mapping_of, moodle_of, tenant_of
+from infra.cli.printing import print_json, print_table
 from infra.cli.sides import Side, of_moodle, of_sources
-from infra.cli.sync_commands import DryRun, Tenant, Why, tenant_of
 from infra.settings import Settings
 from producers.decisions import command_line_user
 from producers.entities import entity_of
@@ -22,7 +21,6 @@ from producers.operations import judge, resolution_of, resolve_conflict, word_of
 from schemas.ids import TenantId
 from schemas.reasons import EXPLANATIONS, Reason
 
-_WIDTH = 1_000
 Named = Annotated[str, typer.Argument(help="As listed: person/ID or course/ID.")]
 
 
@@ -74,7 +72,7 @@ def list_(
         ids = (str(one.moodle_user_id or ""), str(one.other_moodle_user_id or ""))
         ways = ", ".join(map(word_of, one.admitted))
         table.add_row(str(one.entity), one.reason, *ids, age_of(one.since), ways)
-    Console(width=_WIDTH).print(table)
+    print_table(table)
 
 
 @conflicts.command()
@@ -137,4 +135,4 @@ def _print(sides: list[Side]) -> None:
     table = Table("side", *names, box=None, pad_edge=False)
     for side in sides:
         table.add_row(side.name, *(str(side.fields.get(name, "")) for name in names))
-    Console(width=_WIDTH).print(table)
+    print_table(table)

@@ -6,17 +6,14 @@ from typing import Annotated, Final
 import typer
 from sqlalchemy import Engine
 
-from infra.cli.config_commands import failed_services
-from infra.cli.endpoints import Demo, resolve
-from infra.cli.hub import release
+from infra.cli.config_commands import check_services
 from infra.cli.operating import operating
-from infra.cli.parts import check_sites
+from infra.cli.parts import check_sites, tenant_of
 from infra.cli.reconcile_command import sync_courses, sync_users
 from infra.settings import Settings
 from producers.held import read_model
 from schemas.ids import TenantId
 
-AWAY: Final = 4
 _STANDING: Final = """
     SELECT kind, outcome, count(*) FROM read_model.standing
     WHERE tenant = %s GROUP BY kind, outcome ORDER BY 1, 2
@@ -36,13 +33,7 @@ def check_connections() -> None:
     """
     settings = Settings()
     check_sites(settings)
-    endpoints = resolve(settings, Demo())
-    try:
-        failed = failed_services(endpoints)
-    finally:
-        release(endpoints)
-    if failed:
-        raise typer.Exit(AWAY)
+    check_services(settings)
 
 
 def health_check(
@@ -50,7 +41,7 @@ def health_check(
 ) -> None:
     """Show how accounts, courses and enrolments stand in Moodle, and the calls that failed in 24 hours."""
     with operating("health-check") as (settings, pool):
-        lines = health(pool, TenantId(tenant or settings.default_tenant_id), datetime.now(UTC))
+        lines = health(pool, tenant_of(settings, tenant), datetime.now(UTC))
     typer.echo("\n".join(lines))
 
 

@@ -8,13 +8,12 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra.cli.asking import age_of, agree, before, print_json
+from infra.cli.asking import DryRun, Why, Yes, age_of, agree, before
 from infra.cli.operating import operating
-from infra.cli.parts import kafka_of, registry_of, sites_of
-from infra.cli.sync_commands import DryRun, Why
+from infra.cli.parts import kafka_of, registry_of, sites_of, tenant_of
+from infra.cli.printing import print_json, print_table
 from infra.codec import Codec, UnreadableError
 from infra.dead_letters import Choice, Found, State, count, find
 from infra.dead_letters import show as read_letter
@@ -27,10 +26,8 @@ from producers.redriving import discard as decide_discard
 from producers.redriving import redrive as decide_redrive
 from producers.remedies import Means, Remedy
 from schemas.deadletters import DeadLetter, to_message
-from schemas.ids import TenantId
 from schemas.reasons import EXPLANATIONS
 
-_WIDTH: Final = 1_000
 _DONE: Final[Mapping[Remedy, str]] = {
     Remedy.AGAIN: "go back to their topics",
     Remedy.REASSERTED: "have what is wished now issued again",
@@ -51,7 +48,6 @@ NewerThan = Annotated[str | None, typer.Option(help="Failed less long ago: 30m, 
 Places = Annotated[list[str] | None, typer.Option("--place", help="As listed; may be given several times.")]
 Limit = Annotated[int | None, typer.Option(min=1, help="At most so many, the last that failed.")]
 Everything = Annotated[bool, typer.Option("--all", help="All that are open, without any filter.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 dlq = typer.Typer(help="Dead letters: messages that nobody could act on.", no_args_is_help=True)
 
@@ -82,7 +78,7 @@ def list_(
     for one in found:
         what = (one.kind or "-", one.entity, one.reason, str(one.attempt), age_of(one.failed_at))
         table.add_row(one.place, one.role, *what)
-    Console(width=_WIDTH).print(table)
+    print_table(table)
     typer.echo(_counted(counts, state))
 
 
@@ -199,7 +195,7 @@ def _deciding(choice: Choice, limit: int | None, why: str) -> Iterator[tuple[Mea
         found = find(pool, choice, limit)
         typer.echo(_counted(Counter(one.reason for one in found), State.OPEN))
         means = Means(pool, kafka_of(settings), Codec(registry_of(settings)), sites_of(settings))
-        yield means, found, Who(command_line_user(), why, TenantId(settings.default_tenant_id))
+        yield means, found, Who(command_line_user(), why, tenant_of(settings))
 
 
 def _counted(counts: Mapping[str, int], state: State) -> str:

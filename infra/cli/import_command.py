@@ -14,7 +14,7 @@ from rich.table import Table
 
 from infra import collector, logs
 from infra.cli.claims import own_services, stop_services
-from infra.cli.parts import database_of, mapping_of
+from infra.cli.parts import database_of, mapping_of, tenant_of
 from infra.db.migrate import migrate
 from infra.embedded import services
 from infra.mapping import Identity, RuleIdentity
@@ -203,7 +203,7 @@ def import_(
     settings = Settings()
     logs.configure(settings.log_level, settings.log_format, role="import", slot="0")
     collector.calm()
-    whose = TenantId(tenant or settings.default_tenant_id)
+    whose = tenant_of(settings, tenant)
     # A dry run reaches no database.
     with nullcontext("postgresql://") if dry_run else database(settings) as database_url:
         status = import_files(

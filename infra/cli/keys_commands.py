@@ -6,12 +6,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import Engine
 
 from infra.cli.claims import own_services, stop_services
 from infra.cli.parts import database_of
+from infra.cli.printing import print_table
 from infra.db.connect import engine
 from infra.db.migrate import migrate
 from infra.embedded import services
@@ -21,9 +21,6 @@ from producers.web import keys as api_keys
 from producers.web.keys import ApiKey
 from producers.web.routes import Scope
 from schemas.ids import TenantId
-
-_WIDTH = 1_000
-"""One line for each key, whatever the terminal: scripts read them too."""
 
 keys = typer.Typer(help="API keys of the HTTP application.", no_args_is_help=True)
 
@@ -62,7 +59,7 @@ def list_() -> None:
                 _time(key.created_at),
                 _time(key.last_used_at),
             )
-    Console(width=_WIDTH).print(table)
+    print_table(table)
 
 
 @keys.command()

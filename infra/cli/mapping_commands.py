@@ -15,7 +15,7 @@ from rich.table import Table
 
 from infra.cli.endpoints import Demo, resolve
 from infra.cli.hub import release
-from infra.cli.parts import check_sites, feed_of, mapping_of
+from infra.cli.parts import check_sites, feed_of, mapping_of, tenant_of
 from infra.cli.summary import tables
 from infra.errors import HubError
 from infra.mapping import Mapping as Rules
@@ -90,7 +90,7 @@ def preview(
     What the record refers to is taken as known, under made-up ids; accounts and courses are taken as new.
     """
     settings = _with(file)
-    rules, owner = mapping_of(settings), TenantId(tenant or settings.default_tenant_id)
+    rules, owner = mapping_of(settings), tenant_of(settings, tenant)
     raws = json.loads(record.read_text("utf-8"))
     shown = [
         _shown(_candidate(settings, rules, owner, source, kind, raw), rules)

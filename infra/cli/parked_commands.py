@@ -7,12 +7,12 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra.cli.asking import age_of, agree, before, print_json
+from infra.cli.asking import DryRun, Tenant, Why, Yes, age_of, agree, before
 from infra.cli.operating import operating
-from infra.cli.sync_commands import DryRun, Tenant, Why, tenant_of
+from infra.cli.parts import tenant_of
+from infra.cli.printing import print_json, print_table
 from infra.errors import BadArgument
 from producers.decisions import command_line_user
 from producers.entities import entity_of
@@ -21,8 +21,6 @@ from producers.held import parked as waiting
 from producers.operations import release as ask_again
 from schemas.ids import CourseId, PersonId
 from schemas.reasons import EXPLANATIONS, Reason
-
-_WIDTH = 1_000
 
 
 class Kind(StrEnum):
@@ -108,7 +106,7 @@ def release(
     everything: Annotated[bool, typer.Option("--all", help="All that waits, without any filter.")] = False,
     why: Why = "",
     dry_run: DryRun = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Have Moodle asked once more for the accounts and courses that are waited for.
 
@@ -161,6 +159,6 @@ def _print(found: Sequence[Parked]) -> None:
             one.reason or "",
             age_of(one.since),
         )
-    Console(width=_WIDTH).print(table)
+    print_table(table)
     counts = Counter(one.waits_for for one in found)
     typer.echo(", ".join(f"{count} for {name}" for name, count in counts.most_common()) or "nothing waits")

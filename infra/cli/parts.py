@@ -44,6 +44,11 @@ def database_of(settings: Settings) -> str:
     return settings.database_url.get_secret_value() if settings.database_url else ""
 
 
+def tenant_of(settings: Settings, named: str | None = None) -> TenantId:
+    """Return the tenant that is meant: the one named, else the default one."""
+    return TenantId(named or settings.default_tenant_id)
+
+
 def mapping_of(settings: Settings) -> Mapping:
     """Return the rules of the mapping file, or the built-in ones where none is named.
 

@@ -3,13 +3,12 @@
 from datetime import timedelta
 from itertools import chain
 
-from infra.cli.parts import database_of, tenant_at_site
+from infra.cli.parts import database_of, tenant_at_site, tenant_of
 from infra.settings import Settings
 from infra.turns import Work
 from producers.scheduled_turns import ScheduledTurns
 from producers.schedules import Default, Key
 from producers.timing import Timing
-from schemas.ids import TenantId
 
 _HOURLY = Timing(every=timedelta(hours=1))
 _NIGHTLY = Timing(cron="30 3 * * *")
@@ -29,7 +28,7 @@ def turns_of(settings: Settings, *works: Work) -> ScheduledTurns:
 
 def _of_sources(settings: Settings) -> list[Default]:
     """Return what is of no Moodle site. Pulls are begun by hand until somebody enables their schedules."""
-    tenant = TenantId(settings.default_tenant_id)
+    tenant = tenant_of(settings)
     return [
         Default(Key(tenant, Work.ELM), _every(settings.elm_poll_interval), enabled=True),
         Default(Key(tenant, Work.SIS), _HOURLY, enabled=False),

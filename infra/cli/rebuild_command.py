@@ -9,10 +9,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from connectors.read_model.project import rebuild as rebuild_read_model
 from infra import collector
 from infra.cli.operating import operating
-from infra.cli.parts import projector_of
+from infra.cli.parts import projector_of, tenant_of
 from infra.settings import Settings
 from producers.decisions import Act, command_line_user, decide
-from schemas.ids import TenantId
 
 
 def rebuild(why: Annotated[str, typer.Option(help="Why, for the audit.")] = "") -> None:
@@ -28,7 +27,7 @@ def rebuild(why: Annotated[str, typer.Option(help="Why, for the audit.")] = "") 
             by=command_line_user(),
             action="rebuild",
             subject="read_model",
-            tenant=TenantId(settings.default_tenant_id),
+            tenant=tenant_of(settings),
             why=why,
             details={"offsets": str(count)},
         )

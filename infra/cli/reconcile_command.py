@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from infra import collector
 from infra.cli.operating import operating
+from infra.cli.printing import print_table
 from infra.cli.reconciling import MOST, Report, fix, most_changes, reconcile
 from infra.cli.surveys import noted, where
 from infra.errors import BadArgument
@@ -25,8 +25,6 @@ SHOWN: Final = 20
 COLUMNS: Final = (
     "kind", "subject", "person_id", "course_id", "fields", "moodle_user_id", "moodle_course_id", "fixable"
 )  # fmt: skip
-_WIDTH: Final = 1_000
-"""One line for each, whatever the terminal."""
 
 
 def as_row(drift: Drift) -> dict[str, Any]:
@@ -124,7 +122,7 @@ def _tell(report: Report) -> None:
     table = Table(*(name.replace("_", " ") for name in COLUMNS), box=None, pad_edge=False)
     for drift in drifts[:SHOWN]:
         table.add_row(*("" if value is None else str(value) for value in as_row(drift).values()))
-    Console(width=_WIDTH).print(table)
+    print_table(table)
     if len(drifts) > SHOWN:
         typer.echo(f"and {len(drifts) - SHOWN:,} more: see --json or --csv")
 

@@ -19,7 +19,8 @@ from infra.cli import history, replay_report
 from infra.cli.history import Request, Source
 from infra.cli.moments import point_of
 from infra.cli.operating import operating
-from infra.cli.parts import database_of, kafka_of, mapping_of, registry_of, sites_of
+from infra.cli.parts import database_of, kafka_of, mapping_of, registry_of, sites_of, tenant_of
+from infra.cli.printing import print_table
 from infra.cli.rehearsal import places_of, rehearse
 from infra.cli.replay_report import Found
 from infra.codec import Codec
@@ -32,10 +33,8 @@ from producers.decisions import command_line_user
 from producers.entities import Entity, entity_of
 from producers.history import History
 from producers.replays import Item, ReplayState
-from schemas.ids import TenantId
 from schemas.moodle import CommandKind
 
-_WIDTH: Final = 1_000
 _RESUME: Final = "interrupted, `hub replay resume {id}` goes on"
 
 replay = typer.Typer(invoke_without_command=True)
@@ -88,7 +87,7 @@ def rehearsal(
     first, after = (point_of(name, text) if text else None for name, text in (("from", start), ("to", end)))
     collector.calm()
     with operating("replay") as (settings, pool), scratch() as tables:
-        source, whose = _source(settings), TenantId(tenant or settings.default_tenant_id)
+        source, whose = _source(settings), tenant_of(settings, tenant)
         request = Request(
             history.topic_of(source.sites, settings.topic_prefix, topic),
             whose,
@@ -124,7 +123,7 @@ def list_() -> None:
             counts = (f"{one.done:,}", f"{one.total:,}", str(one.rate))
             made = f"{one.made_at:%Y-%m-%d %H:%M}"
             table.add_row(one.replay_id, one.state.lower(), *counts, made, one.made_by, chosen, one.why)
-    Console(width=_WIDTH).print(table)
+    print_table(table)
 
 
 @replay.command()

@@ -10,16 +10,15 @@ from typing import Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from infra.cli.printing import print_table
 from infra.errors import BadArgument
 from processors.verdicts import Compared, Verdict
 from schemas.moodle import CommandKind
 
 COLUMNS: Final = ("kind", "tenant", "person_id", "course_id", "verdict", "fields", "apply_by")
 _WORDS: Final = {CommandKind.USER: "person", CommandKind.COURSE: "course", CommandKind.ENROLMENT: "enrolment"}
-_WIDTH: Final = 1_000
 """One line for each, whatever the terminal."""
 
 
@@ -78,8 +77,7 @@ def show(found: Found, sample: int) -> None:
     counts = Table("kind", *(verdict.lower() for verdict in Verdict), box=None, pad_edge=False)
     for kind in CommandKind:
         counts.add_row(_WORDS[kind], *(f"{found.counts[kind, verdict]:,}" for verdict in Verdict))
-    console = Console(width=_WIDTH)
-    console.print(counts)
+    print_table(counts)
     if not found.differences:
         typer.echo("nothing differs")
         return
@@ -87,7 +85,7 @@ def show(found: Found, sample: int) -> None:
     rows = Table(*(name.replace("_", " ") for name in COLUMNS), box=None, pad_edge=False)
     for one in shown:
         rows.add_row(*(str(value or "") for value in _row(one).values()))
-    console.print(rows)
+    print_table(rows)
     if found.differences > len(shown):
         typer.echo(f"and {found.differences - len(shown):,} more: --csv FILE has all")
 

@@ -1,20 +1,17 @@
 """`hub runs`: what the schedules have begun, and how it ended."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra.cli.asking import print_json
 from infra.cli.operating import operating
+from infra.cli.printing import print_json, print_table
 from infra.turns import Work
 from producers import schedule_runs
 from producers.schedule_runs import RunState, ScheduleRun
 from schemas.ids import TenantId
-
-_WIDTH: Final = 1_000
 
 runs = typer.Typer(help="Runs of the schedules.", no_args_is_help=True)
 
@@ -60,7 +57,7 @@ def list_(
             "" if run.seconds is None else f"{run.seconds:.1f}",
             _what(run),
         )
-    Console(width=_WIDTH).print(table)
+    print_table(table)
 
 
 @runs.command()

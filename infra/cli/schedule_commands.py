@@ -5,12 +5,11 @@ from datetime import timedelta
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from infra.cli.asking import print_json
 from infra.cli.operating import operating
 from infra.cli.planned import planned
+from infra.cli.printing import print_json, print_table
 from infra.errors import BadArgument
 from infra.settings import Settings
 from infra.turns import Work
@@ -20,7 +19,6 @@ from producers.schedules import Key, Schedule, told
 from producers.timing import Timing, checked, next_run
 from schemas.ids import TenantId
 
-_WIDTH: Final = 1_000
 _TIMES: Final = 5
 """Next times that are shown of a schedule."""
 
@@ -48,7 +46,7 @@ def list_(
     for one in found:
         key = one.key
         table.add_row(key.target, key.site, key.tenant, told(one), _next(one), one.requested_by or "")
-    Console(width=_WIDTH).print(table)
+    print_table(table)
 
 
 @schedule.command()

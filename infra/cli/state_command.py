@@ -11,7 +11,7 @@ from infra.cli.chronicle import Archive, Told
 from infra.cli.history import Source, stored_at
 from infra.cli.moments import moment_of
 from infra.cli.operating import operating
-from infra.cli.parts import kafka_of, mapping_of, registry_of, sites_of
+from infra.cli.parts import kafka_of, mapping_of, registry_of, sites_of, tenant_of
 from infra.cli.telling import PERSONAL, is_empty, line_of
 from infra.codec import Codec
 from infra.stage import Output
@@ -57,7 +57,7 @@ def state(
     """
     moment = moment_of("at", at) if at else datetime.now(UTC)
     with operating("state") as (settings, pool):
-        asked = entity_of(TenantId(tenant or settings.default_tenant_id), entity)
+        asked = entity_of(tenant_of(settings, tenant), entity)
         kafka, codec, sites = kafka_of(settings), Codec(registry_of(settings)), sites_of(settings)
         rules = mapping_of(settings)
         source = Source(kafka, codec, sites, settings.topic_prefix, rules)

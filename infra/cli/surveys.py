@@ -25,6 +25,7 @@ from infra.cli.parts import (
     registry_of,
     sites_of,
     tenant_at_site,
+    tenant_of,
 )
 from infra.cli.summary import tables
 from infra.codec import Codec
@@ -108,7 +109,7 @@ def where(settings: Settings, tenant: str | None, site: str | None) -> Where:
     if tenant is None and site is not None:
         at_site = _at(settings, Target(site))
         return Where(at_site, tenant_at_site(at_site), Target(site))
-    whose = TenantId(tenant or settings.default_tenant_id)
+    whose = tenant_of(settings, tenant)
     target = mapping_of(settings).of(whose).target
     if site not in (None, target):
         msg = f"--site: tenant {whose!r} is at the site {target!r}, not at {site!r}"

@@ -5,19 +5,16 @@ from typing import Annotated
 
 import typer
 
+from infra.cli.asking import DryRun, Tenant, Why
 from infra.cli.operating import operating
+from infra.cli.parts import tenant_of
 from infra.errors import BadArgument
-from infra.settings import Settings
 from producers import entities
 from producers.decisions import command_line_user
 from producers.entities import Entity
 from producers.operations import check_known
 from producers.operations import sync as issue_again
 from schemas.ids import TenantId
-
-Tenant = Annotated[str | None, typer.Option(help="Whose. [default: DEFAULT_TENANT_ID]")]
-Why = Annotated[str, typer.Option(help="Why, in your own words; kept in the audit.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only tell what would be done.")]
 
 sync = typer.Typer(
     help="Issue to Moodle once more what is wished now, whatever was applied.", no_args_is_help=True
@@ -56,11 +53,6 @@ def enrolment(
     """Sync enrolments, and the accounts of their people."""
     pairs = [_pair(one) for one in pair]
     _sync(lambda whose: [entities.enrolment(whose, *one) for one in pairs], tenant, why, dry_run)
-
-
-def tenant_of(settings: Settings, tenant: str | None) -> TenantId:
-    """Return the tenant that is meant."""
-    return TenantId(tenant or settings.default_tenant_id)
 
 
 def _sync(chosen: Callable[[TenantId], list[Entity]], tenant: str | None, why: str, dry_run: bool) -> None:

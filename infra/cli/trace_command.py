@@ -7,11 +7,10 @@ import typer
 
 from infra.cli.chronicle import Archive
 from infra.cli.operating import operating
-from infra.cli.parts import kafka_of, registry_of, sites_of
+from infra.cli.parts import kafka_of, registry_of, sites_of, tenant_of
 from infra.cli.story import story_of
 from infra.codec import Codec
 from producers.entities import NotFound, entity_of
-from schemas.ids import TenantId
 
 
 def trace(
@@ -28,7 +27,7 @@ def trace(
     the registry, the database or the read model is away.
     """
     with operating("trace") as (settings, pool):
-        asked = entity_of(TenantId(tenant or settings.default_tenant_id), entity)
+        asked = entity_of(tenant_of(settings, tenant), entity)
         archive = Archive(pool, kafka_of(settings), Codec(registry_of(settings)), sites_of(settings))
         messages = archive.about(asked, limit)
         lines = story_of(pool, asked, messages, full=full)
