@@ -21,9 +21,9 @@ from confluent_kafka import KafkaError, Message, Producer
 from infra.calls import Call
 from infra.codec import Codec
 from infra.errors import HubError, RetryLater
+from infra.metrics import CALLS_DROPPED
 from infra.producing import SAFE
 from infra.settings import KafkaConfig
-from infra.telemetry import CALLS_DROPPED
 from schemas.calls import ApiCall, System
 from schemas.ids import Target, TenantId, split
 from schemas.topics import Topic

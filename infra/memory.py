@@ -65,6 +65,6 @@ class MemoryHub:
                     table = self.tables.setdefault(stage.name, MemoryTable())
                     made = list(handler(item.record, table))
                     produced += made
-                    queue.extend(made)
+                    queue.extend(one for one in made if one.dead is None)
         self.outputs += produced
         return produced

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, StringConstraints, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -61,6 +70,15 @@ class MoodleSite(BaseModel):
     teacher_role_id: int | None = Field(default=None, ge=1)
     non_editing_teacher_role_id: int | None = Field(default=None, ge=1)
     default_category_id: int | None = Field(default=None, ge=1)
+
+
+class OidcGrant(BaseModel):
+    """What a group of the identity provider stands for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Literal["viewer", "operator", "admin"]
+    tenants: list[Annotated[str, StringConstraints(min_length=1, max_length=100)]] = []
 
 
 class Settings(BaseSettings):
@@ -219,6 +237,53 @@ class Settings(BaseSettings):
         default=1.0, gt=0, description="Hours for which the answer to an Idempotency-Key is kept"
     )
 
+    api_public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#@\s]+/?$",
+        description="Address by which browsers reach the dashboard, such as https://hub.example.org; if not "
+        "set, that of API_HOST and API_PORT. With https cookies demand it",
+    )
+    api_proxies: int = Field(
+        default=0,
+        ge=0,
+        description="Reverse proxies before the HTTP API that note the browser's address in X-Forwarded-For",
+    )
+    dashboard: bool = Field(default=True, description="Whether the HTTP API serves the dashboard")
+    dashboard_passwords: bool = Field(
+        default=True, description="Whether people may log in by a password, beside an identity provider"
+    )
+    dashboard_idle_minutes: float = Field(
+        default=60.0, gt=0, description="A session of the dashboard ends that was not used for so long"
+    )
+    dashboard_session_hours: float = Field(
+        default=12.0, gt=0, description="A session of the dashboard ends after so long, used or not"
+    )
+    oidc_issuer: str | None = Field(
+        default=None,
+        description="Identity provider by which people log in to the dashboard, such as "
+        "https://id.example.org/realms/school; its configuration is read below it",
+    )
+    oidc_client_id: str | None = Field(default=None, description="By which it knows the hub")
+    oidc_client_secret: SecretStr | None = Field(
+        default=None, description="Of that client; if not set, it is a public one"
+    )
+    oidc_name_claim: str = Field(
+        default="preferred_username", description="Claim of the ID token that names people in the hub"
+    )
+    oidc_groups_claim: str = Field(
+        default="groups",
+        description="Claim of the ID token with the groups; dots lead into objects: realm_access.roles",
+    )
+    oidc_role_map: dict[str, OidcGrant] = Field(
+        default_factory=dict,
+        description='What groups stand for, as JSON object: {"hub-admins": {"role": "admin"}, "school-a": '
+        '{"role": "operator", "tenants": ["school-a"]}}; without tenants: the default one',
+    )
+    oidc_scopes: str = Field(default="openid profile", description="Scopes that are asked for")
+    oidc_label: str = Field(
+        default="Log in with your organisation", description="On the button of the log-in page"
+    )
+
     moodle_sync_cron_secret: SecretStr | None = Field(
         default=None,
         description="By which a cron may call POST /api/integration/moodle/sync; without it nobody may",
@@ -279,6 +344,62 @@ class Settings(BaseSettings):
         description="The same of some kinds (enrolment, course, completion), as JSON object",
     )
 
+    alert_email_to: str | None = Field(
+        default=None, description="Addresses to which alerts go, separated by commas; needs SMTP_HOST"
+    )
+    alert_email_from: str = Field(
+        default="rosterhub@localhost", description="Sender of these e-mails, as the SMTP server admits it"
+    )
+    smtp_host: str | None = Field(default=None, description="SMTP server by which e-mails go")
+    smtp_port: int = Field(default=587, ge=1, le=65535, description="Its port")
+    smtp_tls: Literal["starttls", "tls", "none"] = Field(
+        default="starttls", description="How the connection to it is secured"
+    )
+    smtp_user: str | None = Field(default=None, description="To log in there; without it there is no log-in")
+    smtp_password: SecretStr | None = Field(default=None, description="Password of that user")
+    alert_webhook_url: SecretStr | None = Field(
+        default=None, description="Where alerts are posted as signed JSON; needs ALERT_WEBHOOK_SECRET"
+    )
+    alert_webhook_secret: SecretStr | None = Field(default=None, description="Signs what is posted there")
+    alert_slack_url: SecretStr | None = Field(
+        default=None, description="Incoming webhook of Slack, or of what understands the same"
+    )
+    alert_window_minutes: float = Field(
+        default=15.0, ge=1, le=1440, description="Minutes over which rates of failures and times are counted"
+    )
+    alert_least_traffic: int = Field(
+        default=20, ge=1, description="With fewer calls or results in that time rates mean nothing"
+    )
+    alert_failure_percent: float = Field(
+        default=5.0, gt=0, le=100, description="More failed calls or results than this are an alert"
+    )
+    alert_call_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Longer calls to Moodle (95th percentile) are an alert; counted as the next lower of "
+        "0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30 and 60",
+    )
+    alert_feed_intervals: int = Field(
+        default=3,
+        ge=1,
+        description="So many turns of a pull without a success, or failures in a row, are an alert",
+    )
+    alert_conflict_hours: float = Field(
+        default=24.0, gt=0, description="Hours after which an open conflict is an alert"
+    )
+    alert_outbox_minutes: float = Field(
+        default=5.0, gt=0, description="Minutes after which an event in the outbox is an alert"
+    )
+    alert_resolve_minutes: float = Field(
+        default=5.0, ge=0, description="Minutes for which an incident must not be seen before it is over"
+    )
+    alert_daily_summary: str = Field(
+        default="07:00",
+        pattern=r"^(off|([01]\d|2[0-3]):[0-5]\d)$",
+        description="Time of the daily summary, or off",
+    )
+    alert_timezone: str = Field(default="UTC", description="Time zone of the daily summary")
+
     watchdog_seconds: float = Field(
         default=40.0, gt=10, description="A process without a sign of life for so long is started anew"
     )
@@ -288,9 +409,18 @@ class Settings(BaseSettings):
     status_port: int = Field(
         default=0, ge=0, description="First port of /livez /readyz /metrics; 0: free ports"
     )
+    status_host: str = Field(
+        default="127.0.0.1",
+        description="Address on which these are served, such as 0.0.0.0 for probes; /pause and "
+        "/resume are taken from the machine itself only",
+    )
+    otel_exporter_otlp_endpoint: str | None = Field(
+        default=None,
+        description="Collector of OpenTelemetry traces (OTLP over HTTP); without it there are none",
+    )
     batch_size: int = Field(default=2000, ge=1, description="Most records in one transaction of a stage")
 
-    @field_validator("moodle_timezone", "elm_timezone", "zoho_timezone", "sis_timezone")
+    @field_validator("moodle_timezone", "elm_timezone", "zoho_timezone", "sis_timezone", "alert_timezone")
     @classmethod
     def _zone_exists(cls, value: str) -> str:
         try:
@@ -346,6 +476,11 @@ class Settings(BaseSettings):
             "ssl.ca.location": self.kafka_ssl_ca_location,
         }
         return {name: value for name, value in config.items() if value}
+
+
+def problems(error: ValidationError) -> list[str]:
+    """Return what is wrong with the settings, a line for each, by the name of the environment variable."""
+    return [f"{'_'.join(str(part) for part in one['loc']).upper()}: {one['msg']}" for one in error.errors()]
 
 
 def reference() -> list[tuple[str, str, str]]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
+from infra.errors import Rejected
 from schemas.topics import Record, Topic
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -40,10 +41,18 @@ class Table(Protocol):
 
 
 class Output(NamedTuple):
-    """A record to be produced."""
+    """A record to be produced.
+
+    Attributes:
+        topic: where to.
+        record: of the topic's type.
+        dead: why it becomes a dead letter instead, from which a redrive takes it to ``topic``; only for a
+            record whose key is of the partition at hand.
+    """
 
     topic: Topic
     record: Record
+    dead: Rejected | None = None
 
 
 Handler = Callable[[Any, Table], Iterable[Output]]

@@ -1,4 +1,4 @@
-"""What a process tells of itself: all metrics in one place, its status, and the server that shows them.
+"""What a process tells of itself: its status, and the server that shows it beside the metrics.
 
 ``/livez`` is 503 when the process hangs, ``/readyz`` when it cannot do its work just now (with the reason),
 ``/metrics`` is Prometheus text, ``/status`` one JSON object. ``POST /pause`` and ``POST /resume`` hold the
@@ -12,55 +12,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-
-RECORDS_READ = Counter("hub_records_read", "Records taken from an input topic", ["role", "topic"])
-RECORDS_WRITTEN = Counter("hub_records_written", "Records committed to a topic", ["role", "topic"])
-DEAD_LETTERS = Counter("hub_dead_letters", "Messages that became dead letters", ["role", "reason"])
-TRANSACTIONS = Counter("hub_transactions", "Kafka transactions, committed or aborted", ["role", "outcome"])
-COMMIT_SECONDS = Histogram(
-    "hub_commit_seconds",
-    "Time to handle a batch that was read and to commit its transaction",
-    ["role"],
-    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
-)
-WRITE_SECONDS = Histogram(
-    "hub_sink_write_seconds",
-    "Time of one attempt of a sink to write a batch",
-    ["role"],
-    buckets=(0.01, 0.05, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 120),
-)
-RESTORED = Counter("hub_restored_records", "Records read from a changelog to restore a table", ["role"])
-REBALANCES = Counter("hub_rebalances", "Changes of the partitions of a worker", ["role", "kind"])
-PARTITIONS = Gauge("hub_assigned_partitions", "Partitions that this worker owns", ["role"])
-PAUSED = Gauge("hub_paused", "1 while an operator holds this worker", ["role"])
-BREAKER = Gauge(
-    "hub_breaker_state", "Breaker before the other system: 0 closed, 1 half-open, 2 open", ["role"]
-)
-ALARM = Gauge("hub_alarm", "1 while something needs a person: configuration or credentials", ["role"])
-MOODLE_CALLS = Counter(
-    "hub_moodle_calls", "Requests to Moodle, by how they ended", ["role", "function", "code"]
-)
-MOODLE_SECONDS = Histogram(
-    "hub_moodle_call_seconds",
-    "Time of one request to Moodle",
-    ["role", "function"],
-    buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60),
-)
-CALLS_DROPPED = Counter(
-    "hub_calls_dropped", "Calls that the log of calls lacks, for Kafka was away too long", ["role"]
-)
-PARKED_OVERDUE = Gauge("hub_parked_overdue", "What is parked for longer than its alarm age", ["kind"])
-API_REQUESTS = Counter("hub_api_requests", "Requests to the HTTP application", ["method", "route", "status"])
-API_SECONDS = Histogram(
-    "hub_api_request_seconds",
-    "Time to answer a request to the HTTP application",
-    ["method", "route"],
-    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
-)
 
 
 class Status:
@@ -139,6 +95,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         paused = self.server.status.paused
         actions = {"/pause": paused.set, "/resume": paused.clear}
+        if not ip_address(self.client_address[0]).is_loopback:
+            self._answer(HTTPStatus.FORBIDDEN, "text/plain", b"only from the machine itself\n")
+            return
         if self.path not in actions:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"not found\n")
             return
@@ -173,7 +132,7 @@ def serve_status(status: Status, port: int = 0, host: str = "127.0.0.1") -> Iter
     """Serve ``status`` while the block runs, and give the port (a free one for 0).
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is taken, or the address is not one of this machine.
     """
     with _Server(status, host, port) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.1,), name="status", daemon=True)

@@ -42,10 +42,11 @@ class Difference:
 
 def topic_config(topic: Topic) -> dict[str, str]:
     """Return the broker's settings of ``topic``."""
-    if topic.compacted:
+    if topic.compacted and topic.days is None:
         return {"cleanup.policy": "compact"}
     retention = -1 if topic.days is None else topic.days * 86_400_000
-    return {"cleanup.policy": "delete", "retention.ms": str(retention)}
+    policy = "compact,delete" if topic.compacted else "delete"
+    return {"cleanup.policy": policy, "retention.ms": str(retention)}
 
 
 def diff(

@@ -4,17 +4,22 @@ A completion whose learner or enrolment the hub does not know is parked and goes
 completion (person, course, day) makes one callback, however often it is seen.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from collections.abc import Mapping as Texts
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import msgspec
 
+from infra.mapping import Mapping, Waiting
 from infra.stage import Output, Table
+from processors.expiry import late, letter, renewed
+from schemas.directives import Directive, DirectiveKind
 from schemas.elm import CallbackOutcome, CallbackResult, CompletionCallback
 from schemas.events import Enrolment, Operation, Person
 from schemas.ids import CallbackId, CourseId, EnrolmentId, PersonId, TenantId, deterministic_id, key, split
-from schemas.moodle import MoodleObserved
+from schemas.joins import Tick
+from schemas.moodle import CommandKind, MoodleObserved
 from schemas.reasons import Reason
 from schemas.topics import TopicSet
 from schemas.version import Version
@@ -37,7 +42,7 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
 
     version: Version
     enrolment_id: EnrolmentId
-    attributes: Mapping[str, str]
+    attributes: Texts[str, str]
 
 
 class CompletionEntry(msgspec.Struct, frozen=True, array_like=True):
@@ -47,6 +52,9 @@ class CompletionEntry(msgspec.Struct, frozen=True, array_like=True):
         callback_id: none while it waits for the learner or the enrolment.
         outcome: none until ELM has it.
         refused: why ELM did not take it.
+        expired: it has waited too long and waits no more; see `processors.expiry`.
+        renewed_at: since when it waits again after that.
+        asked_at: when somebody last asked that ELM be told once more.
     """
 
     completed_on: date
@@ -54,6 +62,9 @@ class CompletionEntry(msgspec.Struct, frozen=True, array_like=True):
     callback_id: CallbackId | None = None
     outcome: CallbackOutcome | None = None
     refused: Reason | None = None
+    expired: bool = False
+    renewed_at: datetime | None = None
+    asked_at: datetime | None = None
 
 
 def learner_key(tenant: TenantId, person: PersonId) -> str:
@@ -73,13 +84,20 @@ def completion_key(tenant: TenantId, person: PersonId, course: CourseId | str) -
 
 def waits(completion: CompletionEntry) -> bool:
     """Whether ``completion`` is parked for want of the learner's ELM enrolment."""
-    return completion.callback_id is None
+    return completion.callback_id is None and not completion.expired
+
+
+def _is_asked_anew(completion: CompletionEntry, directive: Directive) -> bool:
+    """Tell whether ``directive`` asks for another callback; the same one may come twice."""
+    before = completion.asked_at
+    return completion.callback_id is not None and (before is None or directive.issued_at > before)
 
 
 @dataclass(frozen=True, slots=True)
 class CompletionsStage:
-    """The handlers, bound to their topics."""
+    """The handlers, bound to the rules and to their topics."""
 
+    mapping: Mapping
     topics: TopicSet
 
     def on_person(self, event: Person, table: Table) -> Iterable[Output]:
@@ -143,6 +161,47 @@ class CompletionsStage:
             table.put(at, msgspec.structs.replace(completion, outcome=result.outcome, refused=refused))
         return ()
 
+    def on_directive(self, directive: Directive, table: Table) -> Iterable[Output]:
+        """Let completions of a person that have expired go on or wait again, or the one that is named.
+
+        The one that is named is told to ELM once more if it was told already.
+        """
+        tenant, person = directive.tenant, directive.person_id
+        is_meant = directive.kind is DirectiveKind.REASSERT and directive.subject is CommandKind.USER
+        outputs: list[Output] = []
+        if not is_meant or person is None:
+            return outputs
+        for at, completion in table.scan(completion_key(tenant, person, ""), CompletionEntry):
+            course = CourseId(split(at)[-1])
+            if completion.expired and directive.course_id in (None, course):
+                again = renewed(directive.issued_at, table)
+                entry = msgspec.structs.replace(completion, expired=False, renewed_at=again)
+                table.put(at, entry)
+                outputs += self._call_back(tenant, person, course, entry, table)
+            elif directive.course_id == course and _is_asked_anew(completion, directive):
+                asked = msgspec.structs.replace(
+                    completion, callback_id=None, outcome=None, refused=None, asked_at=directive.issued_at
+                )
+                outputs += self._call_back(tenant, person, course, asked, table)
+        return outputs
+
+    def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
+        """End what waits too long."""
+
+        def since(_: str, completion: CompletionEntry) -> datetime | None:
+            return (completion.renewed_at or completion.observed_at) if waits(completion) else None
+
+        outputs = []
+        for at, completion, began in late(
+            Waiting.COMPLETION, since, CompletionEntry, self.mapping, tick.at, table
+        ):
+            table.put(at, msgspec.structs.replace(completion, expired=True))
+            _, tenant, person, course = split(at)
+            place = TenantId(tenant), PersonId(person), CourseId(course)
+            of = "learner or enrolment"
+            outputs.append(letter(self.topics.directives, CommandKind.USER, place, of, began, tick.at))
+        return outputs
+
     def _call_back(
         self,
         tenant: TenantId,
@@ -153,10 +212,12 @@ class CompletionsStage:
     ) -> list[Output]:
         learner = table.get(learner_key(tenant, person), LearnerEntry)
         enrolment = table.get(enrolment_key(tenant, person, course), EnrolmentEntry)
-        if completion.callback_id is not None or learner is None or enrolment is None:
+        if not waits(completion) or learner is None or enrolment is None:
             return []
-        day = completion.completed_on.isoformat()
-        callback_id = CallbackId(deterministic_id("callback", tenant, person, course, day))
+        parts = [tenant, person, course, completion.completed_on.isoformat()]
+        if completion.asked_at is not None:
+            parts.append(completion.asked_at.isoformat())
+        callback_id = CallbackId(deterministic_id("callback", *parts))
         table.put(
             completion_key(tenant, person, course),
             msgspec.structs.replace(completion, callback_id=callback_id),

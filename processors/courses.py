@@ -6,13 +6,13 @@ says so. Changes of an existing course go out at once or together once a day, by
 may be put away. What time brings comes as ticks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 import msgspec
 
-from infra.mapping import Mapping
+from infra.mapping import Mapping, Waiting
 from infra.mapping.model import Metadata
 from infra.stage import Output, Table
 from processors import timers
@@ -26,6 +26,7 @@ from processors.catalogue import (
     references_of,
     wanted,
 )
+from processors.expiry import late, letter, renewed
 from processors.renewal import are_new
 from processors.rulings import commands
 from schemas.academics import Section
@@ -122,6 +123,8 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
         applied: the status in Moodle that the last result told.
         refused: why the last command was refused.
         directive_id: the last directive about the enrolment that was obeyed.
+        expired: it has waited too long and waits no more; see `processors.expiry`.
+        renewed_at: since when it waits again after that.
     """
 
     version: Version
@@ -138,6 +141,8 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
     refused: Reason | None = None
     section_ids: tuple[SectionId, ...] = ()
     directive_id: str = ""
+    expired: bool = False
+    renewed_at: datetime | None = None
 
 
 def course_key(tenant: TenantId, course: CourseId) -> str:
@@ -162,7 +167,9 @@ def enrolment_key(tenant: TenantId, course: CourseId, person: PersonId | str) ->
 
 def waits(course: CourseEntry | None, enrolment: EnrolmentEntry) -> bool:
     """Whether ``enrolment`` is parked for want of its course."""
-    return enrolment.issued is None and not (course is not None and course.is_out)
+    if enrolment.issued is not None or enrolment.expired:
+        return False
+    return not (course is not None and course.is_out)
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,6 +326,9 @@ class CourseStage:
         if entry is None or entry.directive_id == directive.directive_id:
             return ()
         entry = msgspec.structs.replace(entry, directive_id=directive.directive_id)
+        if entry.expired:
+            again = renewed(directive.issued_at, table)
+            entry = msgspec.structs.replace(entry, expired=False, renewed_at=again)
         table.put(at, entry)
         course = table.get(course_key(directive.tenant, course_id), CourseEntry) or CourseEntry()
         if course.moodle_course_id is None:
@@ -328,7 +338,7 @@ class CourseStage:
         return self._enrol(place, entry, course, directive.issued_at, table, is_repeat=True)
 
     def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
-        """Do what is due: put ended courses away, send changes kept for the day, follow new rules."""
+        """Put ended courses away, send changes of the day, follow new rules, end what waits too long."""
         outputs: list[Output] = []
         for tenant, subject in timers.due(tick.at, table):
             course_id = CourseId(subject)
@@ -346,7 +356,22 @@ class CourseStage:
             for at, entry in table.scan(key("catalogue", ""), CatalogueEntry):
                 _, tenant_id, course = split(at)
                 outputs += self._renew(TenantId(tenant_id), CourseId(course), entry, tick.at, table)
-        return outputs
+        return [*outputs, *self._expire(tick.at, table)]
+
+    def _expire(self, now: datetime, table: Table) -> Iterator[Output]:
+        def since(at: str, enrolment: EnrolmentEntry) -> datetime | None:
+            if enrolment.issued is not None:
+                return None  # spares a look into the table
+            _, tenant, course_id, _ = split(at)
+            course = table.get(course_key(TenantId(tenant), CourseId(course_id)), CourseEntry)
+            began = enrolment.renewed_at or enrolment.recorded_at
+            return began if waits(course, enrolment) else None
+
+        for at, enrolment, began in late(Waiting.ENROLMENT, since, EnrolmentEntry, self.mapping, now, table):
+            table.put(at, msgspec.structs.replace(enrolment, expired=True))
+            _, tenant, course_id, person = split(at)
+            place = TenantId(tenant), PersonId(person), CourseId(course_id)
+            yield letter(self.sites.shared.directives, CommandKind.ENROLMENT, place, "course", began, now)
 
     def _refer(self, event: Course, kind: ReferenceKind, reference_id: str) -> Output:
         reference = CourseReference(
@@ -454,7 +479,7 @@ class CourseStage:
         if course.moodle_course_id is None or (course.is_out and not course.suspend):
             return outputs
         for stored, enrolment in table.scan(enrolment_key(tenant, course_id, ""), EnrolmentEntry):
-            if not (course.is_out and enrolment.issued is None):
+            if not enrolment.expired and not (course.is_out and enrolment.issued is None):
                 place = (tenant, course_id, PersonId(split(stored)[-1]))
                 outputs += self._enrol(place, enrolment, course, now, table)
         return outputs

@@ -100,7 +100,7 @@ def as_of(rules: Rules, sites: Sites, history: Iterable[Output], at: datetime) -
     """
     hub = MemoryHub([stage for stage in topology(rules, sites) if stage.name in STAGES])
     passed_on = {topic for stage in hub.stages for topic in stage.outputs}
-    for topic, record in history:
+    for topic, record, _ in history:
         if topic in passed_on:
             continue
         if isinstance(record, MoodleResult):

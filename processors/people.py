@@ -5,17 +5,18 @@ active enrolment get one, so a Suspend alone never makes an account. Enrolments 
 known and undisputed, then go on to the course stage.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from operator import attrgetter
 
 import msgspec
 
-from infra.mapping import Mapping
+from infra.mapping import Mapping, Waiting
 from infra.stage import Output, Table
 from processors.accounts import AccountEntry, PersonEntry, profile_of, takes_over, wanted, with_profile
 from processors.debts import DebtEntry, PaymentEntry, debt_key, judge, payment_key, payment_of
+from processors.expiry import late, letter, renewed
 from processors.renewal import are_new
 from processors.rulings import commands, ruled
 from processors.statuses import status_of
@@ -56,11 +57,15 @@ class EnrolmentEntry(msgspec.Struct, frozen=True, array_like=True):
         wish: the one that counts.
         sent_with: the account with which it went on; none: it waits.
         others: those of further enrolments, and of deleted ones.
+        expired: it has waited too long and waits no more; see `processors.expiry`.
+        renewed_at: since when it waits again after that.
     """
 
     wish: Wish
     sent_with: MoodleUserId | None = None
     others: tuple[Wish, ...] = ()
+    expired: bool = False
+    renewed_at: datetime | None = None
 
     @property
     def version(self) -> Version:
@@ -90,7 +95,7 @@ def waits(account: AccountEntry | None, enrolment: EnrolmentEntry) -> bool:
 
     To suspend or remove somebody who has no account wishes what is already so; it does not wait.
     """
-    if enrolment.sent_with is not None:
+    if enrolment.sent_with is not None or enrolment.expired:
         return False
     return not (account and account.missing and enrolment.wish.status is not EnrolmentStatus.ACTIVE)
 
@@ -181,10 +186,34 @@ class PeopleStage:
 
     def on_directive(self, directive: Directive, table: Table) -> Iterable[Output]:
         """Obey what was decided about an account, and keep it, also where the person is not known yet."""
-        tenant, person = directive.tenant, directive.person_id
+        person = directive.person_id
         if directive.subject is not CommandKind.USER or person is None:
             return ()
-        at = person_key(tenant, person)
+        sent = self._renew(directive, person, table) if directive.kind is DirectiveKind.REASSERT else []
+        return [*sent, *self._obey(directive, person, table)]
+
+    def _renew(self, directive: Directive, person: PersonId, table: Table) -> list[Output]:
+        """Let enrolments that have expired go on or wait again: the one that is named, or all."""
+        tenant = directive.tenant
+        account = table.get(account_key(tenant, person), AccountEntry)
+        outputs = []
+        for at, enrolment in table.scan(enrolment_key(tenant, person, ""), EnrolmentEntry):
+            course = CourseId(split(at)[-1])
+            if not enrolment.expired or directive.course_id not in (None, course):
+                continue
+            entry = msgspec.structs.replace(
+                enrolment,
+                sent_with=account.usable if account else None,
+                expired=False,
+                renewed_at=renewed(directive.issued_at, table),
+            )
+            table.put(at, entry)
+            if entry.sent_with is not None:
+                outputs.append(self._send(tenant, person, course, entry, table))
+        return outputs
+
+    def _obey(self, directive: Directive, person: PersonId, table: Table) -> Iterable[Output]:
+        tenant, at = directive.tenant, person_key(directive.tenant, person)
         entry = table.get(at, PersonEntry)
         if entry is None and directive.kind is DirectiveKind.REASSERT:
             return ()
@@ -198,7 +227,7 @@ class PeopleStage:
         return self._ask(tenant, person, entry, directive.issued_at, table, is_repeat=True)
 
     def on_tick(self, tick: Tick, table: Table) -> Iterable[Output]:
-        """Suspend those whose payments are overdue; bring all in line with the rules, if these are new."""
+        """Suspend who has payments overdue; end what waits too long; bring all in line with new rules."""
         outputs: list[Output] = []
         if are_new(self.mapping.digest, table):
             for at, entry in table.scan(key("person", ""), PersonEntry):
@@ -209,7 +238,22 @@ class PeopleStage:
                 outputs += self._hold_or_release(TenantId(tenant), PersonId(person), tick.at, table)
         for tenant_id, person in due(tick.at, table):
             outputs += self._hold_or_release(tenant_id, PersonId(person), tick.at, table)
-        return outputs
+        return [*outputs, *self._expire(tick.at, table)]
+
+    def _expire(self, now: datetime, table: Table) -> Iterator[Output]:
+        def since(at: str, enrolment: EnrolmentEntry) -> datetime | None:
+            if enrolment.sent_with is not None:
+                return None  # spares a look into the table
+            _, tenant, person, _ = split(at)
+            account = table.get(account_key(TenantId(tenant), PersonId(person)), AccountEntry)
+            began = enrolment.renewed_at or enrolment.wish.recorded_at
+            return began if waits(account, enrolment) else None
+
+        for at, enrolment, began in late(Waiting.ENROLMENT, since, EnrolmentEntry, self.mapping, now, table):
+            table.put(at, msgspec.structs.replace(enrolment, expired=True))
+            _, tenant, person, course = split(at)
+            place = TenantId(tenant), PersonId(person), CourseId(course)
+            yield letter(self.sites.shared.directives, CommandKind.USER, place, "account", began, now)
 
     def on_payment(self, event: Payment, table: Table) -> Iterable[Output]:
         """Keep the payment; if by it the person comes into debt or out of it, send the enrolments on anew."""
@@ -283,7 +327,7 @@ class PeopleStage:
     ) -> list[Output]:
         outputs = []
         for at, enrolment in table.scan(enrolment_key(tenant, person, ""), EnrolmentEntry):
-            if enrolment.sent_with != account:
+            if enrolment.sent_with != account and not enrolment.expired:
                 sent = msgspec.structs.replace(enrolment, sent_with=account)
                 table.put(at, sent)
                 outputs.append(self._send(tenant, person, CourseId(split(at)[-1]), sent, table, is_new))

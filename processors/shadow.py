@@ -105,10 +105,11 @@ class Shadow:
         """Fold one record, and what follows from it; commands end here."""
         queue = deque([output])
         while queue:
-            topic, record = queue.popleft()
+            topic, record, _ = queue.popleft()
             for stage in self.stages:
                 if (handler := stage.handlers.get(topic)) is not None:
-                    queue.extend(handler(record, self.tables[stage.name]))
+                    made = handler(record, self.tables[stage.name])
+                    queue.extend(one for one in made if one.dead is None)
 
     def settle(self, now: datetime) -> None:
         """Let time pass to ``now``, and answer that what is new is there.

@@ -13,7 +13,7 @@ def topology(mapping: Mapping, sites: Sites) -> tuple[Stage, ...]:
     """Return the stages under the rules of ``mapping``, wired to the topics of all ``sites``."""
     people, courses = PeopleStage(mapping, sites), CourseStage(mapping, sites)
     topics, per_site = sites.shared, tuple(sites.by_target.values())
-    references, completions = ReferenceStage(topics), CompletionsStage(topics)
+    references, completions = ReferenceStage(topics), CompletionsStage(mapping, topics)
     commands = tuple(site.commands for site in per_site)
     return (
         Stage(
@@ -57,6 +57,8 @@ def topology(mapping: Mapping, sites: Sites) -> tuple[Stage, ...]:
                 topics.people: completions.on_person,
                 topics.enrolments: completions.on_enrolment,
                 topics.callback_results: completions.on_result,
+                topics.directives: completions.on_directive,
+                topics.ticks: completions.on_tick,
                 **{site.observed: completions.on_observed for site in per_site},
             },
             outputs=(topics.callbacks,),

@@ -63,9 +63,13 @@ class SourceRecord:
 
 @dataclass(frozen=True, slots=True)
 class Valid:
-    """A usable record of the source; it may stand for several records kept, the last gives the answer."""
+    """A usable record of the source; it may stand for several records kept, the last gives the answer.
+
+    ``traceparent`` is the trace that its events belong to; the intake puts it in.
+    """
 
     records: tuple[SourceRecord, ...]
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

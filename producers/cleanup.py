@@ -19,8 +19,8 @@ class Ages(NamedTuple):
     """How long notes are kept, in days.
 
     Attributes:
-        api_logs: of calls to Moodle and ELM.
-        failed: of runs and of records that were invalid and came usable since.
+        api_logs: of calls to Moodle and ELM, and of how many there were in each minute.
+        failed: of runs, of records that were invalid and came usable since, and of incidents that are over.
     """
 
     api_logs: int
@@ -36,7 +36,10 @@ class _Notes(NamedTuple):
 
 _LATEST: Final = "t.id < (SELECT max(n.id) FROM {table} n WHERE {same})"
 """The newest of each kind stays: it tells how things stand."""
-_API_LOGS: Final = (_Notes("read_model.calls", "call_id", "t.started_at < now() - :age"),)
+_API_LOGS: Final = (
+    _Notes("read_model.calls", "call_id", "t.started_at < now() - :age"),
+    _Notes("read_model.rates", "minute", "t.minute < now() - :age"),
+)
 _FAILED: Final = (
     _Notes(
         "schedule_runs",
@@ -53,6 +56,9 @@ _FAILED: Final = (
         + _LATEST.format(table="source_runs", same="(n.tenant, n.source) = (t.tenant, t.source)"),
     ),
     _Notes("invalid_records", "id", "t.solved_at < now() - :age"),
+    _Notes("incidents", "id", "t.resolved_at < now() - :age"),
+    _Notes("silences", "id", "t.until < now() - :age"),
+    _Notes("notifications", "id", "coalesce(t.sent_at, t.given_up_at) < now() - :age"),
 )
 
 

@@ -7,9 +7,10 @@ is in bulk. Why it is right with many writers is told in ``docs/decisions/0004-o
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import msgspec
@@ -18,7 +19,10 @@ import structlog
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
+from infra import tracing
 from infra.db.connect import database_trouble, raw
+from infra.metrics import INTAKE
+from infra.tracing import Kind, Passage
 from producers import invalid, kept, outbox
 from producers.candidates import (
     Answer,
@@ -74,6 +78,7 @@ class _Item(NamedTuple):
     record: SourceRecord
     digest: bytes
     content: str
+    traceparent: str | None
 
 
 @dataclass(slots=True)
@@ -111,10 +116,12 @@ class Intake:
             RetryLater: the database is away. The batch was not stored, unless the connection was lost during
                 the very commit; to take it again is right in both cases.
         """
-        with database_trouble():
+        traces = tracing.contexts(len(candidates))
+        with database_trouble(), tracing.batch("intake", Kind.PRODUCER, traces, begins=True) as passage:
+            traced = _traced(candidates, traces, passage)
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    return self._take(origin, candidates, also)
+                    return _counted(origin, self._take(origin, traced, also))
                 except _COLLISIONS:
                     if attempt == _ATTEMPTS:
                         raise
@@ -156,6 +163,25 @@ class Intake:
                 return False
             self._notified = now
             return True
+
+
+def _traced(
+    candidates: Sequence[Candidate], traces: Sequence[str | None], passage: Passage
+) -> Sequence[Candidate]:
+    """Return ``candidates`` with the traces that their events belong to."""
+    going_on = [passage.of(trace) for trace in traces]
+    if not any(going_on):
+        return candidates
+    return [
+        replace(one, traceparent=trace) if isinstance(one, Valid) else one
+        for one, trace in zip(candidates, going_on, strict=True)
+    ]
+
+
+def _counted(origin: Origin, answers: list[Answer]) -> list[Answer]:
+    for (kind, status), count in Counter((one.kind, one.status) for one in answers).items():
+        INTAKE.labels(origin.source, kind, status).inc(count)
+    return answers
 
 
 def _notify(connection: Connection) -> None:
@@ -234,7 +260,8 @@ def _items_by_key(candidates: Sequence[Candidate]) -> dict[Key, list[_Item]]:
             last = len(candidate.records) - 1
             for order, record in enumerate(candidate.records):
                 content = canonical(record.content)
-                item = _Item(place, order, order == last, record, digest_of(content), content)
+                mark, trace = digest_of(content), candidate.traceparent
+                item = _Item(place, order, order == last, record, mark, content, trace)
                 groups.setdefault((record.kind, record.record_id), []).append(item)
     return groups
 
@@ -303,7 +330,7 @@ def _write_events(driver: psycopg.Connection, origin: Origin, outcome: _Outcome)
         own = (origin.tenant, origin.source, record.kind, record.record_id, change)
         for number, output in enumerate(record.events):
             event_id = deterministic_id(output.topic.name, str(number), *own)
-            events.append(outbox.Event(output, event_id, source))
+            events.append(outbox.Event(output, event_id, source, item.traceparent))
     if events:
         outbox.write(driver, events)
     return counts

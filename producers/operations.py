@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 
 from infra.errors import BadArgument
 from producers.decisions import Act, decide, new_id
-from producers.entities import Entity, NotFound, person
+from producers.entities import Entity, NotFound, enrolment, person
 from producers.held import Conflict, Parked, conflict_of, read_model
 from schemas.directives import Directive, DirectiveKind, Resolution
-from schemas.ids import MoodleCourseId, MoodleUserId
+from schemas.ids import CourseId, MoodleCourseId, MoodleUserId, TenantId
 from schemas.moodle import CommandKind
 
 _UNKNOWN: Final = """
@@ -26,6 +26,10 @@ _UNKNOWN: Final = """
     WHERE NOT EXISTS ({known}) ORDER BY number LIMIT 1
 """
 """The number of the first of the given entities that the hub does not know."""
+_CALLED_BACK: Final = """
+    SELECT 1 FROM read_model.completed
+    WHERE (tenant, person_id, course_id) = (%s, %s, %s) AND callback_id IS NOT NULL
+"""
 _KNOWN: Final = {
     CommandKind.USER: """
         SELECT 1 FROM read_model.people AS p
@@ -82,6 +86,28 @@ def sync(pool: Engine, entities: Sequence[Entity], *, by: str, why: str = "") ->
     acts = [Act(by, f"sync.{one.word}", str(one), one.tenant, why) for one in unique]
     decide(pool, acts, reassertions(unique, by, why))
     return len(unique)
+
+
+def post_completion(
+    pool: Engine, tenant: TenantId, person_id: str, course_id: str, *, by: str, why: str = ""
+) -> None:
+    """Have ELM told of a completion once more, whatever it said before.
+
+    The account of the learner is asked for once more as well.
+
+    Raises:
+        NotFound: there is no such completion, or ELM was not told of it yet; nothing was done.
+        RetryLater: the database is away, or there is no read model yet; nothing was done.
+    """
+    with read_model(pool) as connection:
+        told = connection.execute(_CALLED_BACK, [tenant, person_id, course_id]).fetchone()
+    place = enrolment(tenant, person_id, course_id)
+    if told is None:
+        msg = f"{place}: ELM was told of no completion of it"
+        raise NotFound(msg)
+    asked = _directive(DirectiveKind.REASSERT, person(tenant, person_id), by, why)
+    act = Act(by, "completion.post", str(place), tenant, why)
+    decide(pool, [act], [replace(asked, course_id=CourseId(course_id))])
 
 
 def check_known(pool: Engine, entities: Sequence[Entity]) -> None:

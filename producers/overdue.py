@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Engine, text
 
 from infra.db.connect import database_trouble
-from infra.telemetry import PARKED_OVERDUE
+from infra.metrics import PARKED_OVERDUE
 
 KINDS: Final = ("enrolment", "course", "completion")
 _LOOK_SECONDS: Final = 60.0

@@ -16,16 +16,20 @@ import psycopg
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from infra import tracing
 from infra.codec import Codec, MisfitError
 from infra.db.connect import driver_connection
 from infra.db.locks import wait_for_lock
 from infra.errors import HubError, RetryLater
+from infra.metrics import RECORDS_READ
 from infra.producing import SAFE
 from infra.registry import Registry
-from infra.telemetry import RECORDS_READ, Status
+from infra.telemetry import Status
+from infra.tracing import Kind, Passage
 from producers import outbox
 from producers.intake import NOTIFY_INTERVAL
 from producers.outbox import Stored
+from schemas.origin import CHANGED_AT, to_header
 
 ROLE: Final = "relay"
 
@@ -105,7 +109,8 @@ def _pump(
             if status.paused.is_set():
                 stop.wait(_SLICE)
             elif rows := outbox.read(connection, settings.batch_size):
-                publisher.publish(connection, rows, stop)
+                with tracing.batch(ROLE, Kind.PRODUCER, (row.traceparent for row in rows)) as passage:
+                    publisher.publish(connection, _going_on(rows, passage), stop)
                 RECORDS_READ.labels(ROLE, "outbox").inc(len(rows))
                 status.ready()
                 yield
@@ -225,6 +230,13 @@ class _Publisher:
             self._fatal = error
 
 
+def _going_on(rows: Sequence[Stored], passage: Passage) -> Sequence[Stored]:
+    """Return ``rows`` with the trace contexts with which their events go on."""
+    if passage.becomes is None:
+        return rows
+    return [row._replace(traceparent=passage.of(row.traceparent)) for row in rows]
+
+
 def headers(row: Stored, kind: str) -> list[tuple[str, str | bytes | None]]:
     """Return the CloudEvents headers (binary mode of the Kafka protocol binding)."""
     found: list[tuple[str, str | bytes | None]] = [
@@ -235,6 +247,7 @@ def headers(row: Stored, kind: str) -> list[tuple[str, str | bytes | None]]:
         ("ce_time", row.created_at.isoformat()),
         ("ce_subject", row.key),
         ("content-type", "application/avro"),
+        (CHANGED_AT, to_header(row.created_at)),
     ]
     return [*found, ("traceparent", row.traceparent)] if row.traceparent else found
 

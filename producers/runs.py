@@ -20,7 +20,7 @@ class RunState(StrEnum):
     """How a run stands."""
 
     RUNNING = "RUNNING"
-    SUCCEEDED = "SUCCEEDED"
+    SUCCESS = "SUCCESS"
     FAILED = "FAILED"
 
 
@@ -36,7 +36,7 @@ class RunSummary:
         pages: pages of the source that were taken in.
         counts: answers to its records; ``counts.fresh == 0`` means that it brought nothing.
         reason: of FAILED: a short code such as ``http_503`` or ``timeout``.
-        position: of SUCCEEDED: where the cursor was moved to; none if errors kept it where it was.
+        position: of SUCCESS: where the cursor was moved to; none if errors kept it where it was.
     """
 
     run_id: int
@@ -78,7 +78,7 @@ def progress(connection: Connection, run_id: int, counts: Tally) -> None:
 
 def succeed(connection: Connection, run_id: int, position: Mapping[str, Any] | None) -> None:
     """Close a run in the transaction that moves the source's cursor."""
-    _close(connection, run_id, {"state": RunState.SUCCEEDED, "position": position})
+    _close(connection, run_id, {"state": RunState.SUCCESS, "position": position})
 
 
 def fail(engine: Engine, run_id: int, reason: str) -> None:

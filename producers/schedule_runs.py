@@ -122,9 +122,8 @@ def running(database_url: str, pool: Engine, key: Key, *, stays_due: bool = Fals
             try:
                 yield outcome
             except BaseException as error:
-                by_itself = isinstance(error, Exception)
                 state = RunState.SKIPPED if isinstance(error, SkippedError) else RunState.FAILED
-                move = by_itself and not stays_due
+                move = not stays_due if isinstance(error, Exception) else None
                 _finish(pool, key, run_id, started_at, state, outcome, _reason(error), move=move)
                 raise
             failed = outcome.failed is not None
@@ -251,9 +250,13 @@ def _finish(
     outcome: Outcome,
     error: str | None,
     *,
-    move: bool,
+    move: bool | None,
 ) -> None:
-    """Close the run; if the database is away, whoever comes next closes it as interrupted."""
+    """Close the run; if the database is away, whoever comes next closes it as interrupted.
+
+    The schedule moves on if ``move``. If that is none, the run was stopped from outside: what was due stays
+    due, and what somebody asked for stays asked for.
+    """
     closed = (
         update(table)
         .where(table.c.id == run_id, table.c.state == RunState.RUNNING)
@@ -261,7 +264,8 @@ def _finish(
     )
     with suppress(RetryLater), database_trouble(), pool.begin() as connection:
         connection.execute(closed)
-        settle(connection, key, started_at, move=move)
+        if move is not None:
+            settle(connection, key, started_at, move=move)
     _log.info("run_ended", run=run_id, target=key.target, site=key.site, state=state, error=error)
 
 

@@ -3,9 +3,27 @@
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from schemas.ids import Target, TenantId
+
+CREDENTIALS_REFUSED: Final = frozenset(
+    {
+        "http_401",
+        "http_403",
+        "invalidtoken",
+        "wsaccessuserdeleted",
+        "wsaccessuserexpired",
+        "wsaccessusernologin",
+        "wsaccessusersuspended",
+        "wsaccessuserunconfirmed",
+        "forcepasswordchangenotice",
+        "usernotfullysetup",
+        "sitepolicynotagreed",
+    }
+)
+"""Codes by which a system says that it does not know who calls; a right that one function lacks is not among
+them."""
 
 
 class System(StrEnum):

@@ -188,7 +188,7 @@ def about(record: Any) -> About:
 
 
 def _entity(record: Any) -> str:
-    bodies = (getattr(record, name, None) for name in ("user", "course", "enrolment", "completion"))
+    bodies = (getattr(record, name, None) for name in ("user", "course", "enrolment", "completion", "grade"))
     body = next((one for one in bodies if one is not None), record)
     person, course = getattr(body, "person_id", None), getattr(body, "course_id", None)
     if person is not None and course is not None:

@@ -7,6 +7,7 @@ under FULL_TRANSITIVE compatibility; a further nullable body can.)
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from decimal import Decimal
 from enum import StrEnum
 from typing import ClassVar
 
@@ -223,6 +224,7 @@ class ObservedKind(StrEnum):
     COMPLETION = "COMPLETION"
     USER = "USER"
     ENROLMENT = "ENROLMENT"
+    GRADE = "GRADE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +275,20 @@ class EnrolmentObserved:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GradeObserved:
+    """A person's grade of a whole course, as Moodle's overview of grades shows it."""
+
+    person_id: PersonId
+    course_id: CourseId
+    moodle_user_id: MoodleUserId
+    moodle_course_id: MoodleCourseId
+    shown: str
+    """As Moodle shows it: points, a letter, a percentage, by the settings of the course."""
+    score: Decimal | None = None
+    """Points; none: there is no grade any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MoodleObserved:
     """Something seen in Moodle that differs from what was last seen. Topic ``moodle.<target>.observed``.
 
@@ -291,6 +307,7 @@ class MoodleObserved:
     completion: CompletionObserved | None = None
     user: UserObserved | None = None
     enrolment: EnrolmentObserved | None = None
+    grade: GradeObserved | None = None
 
     @property
     def key(self) -> str:
@@ -299,7 +316,7 @@ class MoodleObserved:
             return key(self.tenant, self.kind, self.course.course_id)
         if self.user is not None:
             return key(self.tenant, self.kind, self.user.person_id)
-        if (one := self.completion or self.enrolment) is not None:
+        if (one := self.completion or self.enrolment or self.grade) is not None:
             return key(self.tenant, self.kind, one.person_id, one.course_id)
         msg = "an observation without a body"
         raise ValueError(msg)
@@ -309,7 +326,7 @@ class MoodleObserved:
         """What decides the partition."""
         if (at_course := self.course or self.enrolment) is not None:
             return key(self.tenant, at_course.course_id)
-        if (of_person := self.completion or self.user) is not None:
+        if (of_person := self.completion or self.user or self.grade) is not None:
             return key(self.tenant, of_person.person_id)
         msg = "an observation without a body"
         raise ValueError(msg)

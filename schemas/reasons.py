@@ -28,6 +28,7 @@ class Reason(StrEnum):
     VALUE_TOO_LONG = "VALUE_TOO_LONG"
     REFUSED = "REFUSED"
     NEWER_COMMAND = "NEWER_COMMAND"
+    EXPIRED = "EXPIRED"
 
 
 EXPLANATIONS: dict[Reason, str] = {
@@ -53,6 +54,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.VALUE_TOO_LONG: "A value is longer than Moodle's column.",
     Reason.REFUSED: "The receiving system refused this record alone, without saying more.",
     Reason.NEWER_COMMAND: "A later command for the same entity was already waiting; only that was applied.",
+    Reason.EXPIRED: "It has waited longer than the mapping lets it; a redrive lets it wait or go on again.",
 }
 
 CONFLICTS = frozenset(

@@ -6,6 +6,7 @@ Texts are as people wrote them, not as Moodle escapes them for HTML. Times are U
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import Decimal
 
 from schemas.ids import MoodleCourseId, MoodleUserId
 
@@ -53,3 +54,13 @@ class MemberSeen:
     """Moodle's role ids in this very course."""
     last_access: datetime | None = None
     """Of the course."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GradeSeen:
+    """The grade of a whole course that a user has; ``score`` is none where there is none."""
+
+    user_id: MoodleUserId
+    course_id: MoodleCourseId
+    shown: str
+    score: Decimal | None

@@ -16,6 +16,7 @@ from schemas.events import Course, Enrolment, EnrolmentByCourse, Person
 from schemas.ids import Target
 from schemas.joins import CourseReference, ReferenceByCourse, Tick
 from schemas.moodle import MoodleCommand, MoodleObserved, MoodleResult
+from schemas.rates import Rate
 
 Record = (
     Person
@@ -40,6 +41,7 @@ Record = (
     | Directive
     | AuditEntry
     | ApiCall
+    | Rate
 )
 
 PARTITIONS = 6
@@ -57,7 +59,7 @@ class Topic:
         key: what the key is, for the documentation.
         about: one sentence for the documentation.
         compacted: keep only the last record per key; otherwise everything is kept.
-        days: how long records are kept; none: for ever.
+        days: how long records are kept, compacted or not; none: for ever.
         internal: not for other consumers.
     """
 
@@ -154,6 +156,14 @@ DIRECTIVES = Topic(
 )
 AUDIT = Topic("hub.audit", AuditEntry, "tenant", "Every change that a person has made")
 CALLS = Topic("hub.calls", ApiCall, "target", "Every call to Moodle and ELM, without its content", days=30)
+RATES = Topic(
+    "hub.rates",
+    Rate,
+    "kind|tenant|system|target|function|minute",
+    "How many calls and results there were in each minute",
+    compacted=True,
+    days=30,
+)
 DEAD_LETTERS = Topic("hub.dlq", None, "the message's", "Messages that a stage could not read or act on")
 MOODLE_DEAD_LETTERS = Topic(
     "moodle.{target}.dlq",
@@ -188,6 +198,7 @@ TOPICS = (
     DIRECTIVES,
     AUDIT,
     CALLS,
+    RATES,
     DEAD_LETTERS,
     MOODLE_DEAD_LETTERS,
     ELM_DEAD_LETTERS,
@@ -232,6 +243,7 @@ class TopicSet:
     directives: Topic
     audit: Topic
     calls: Topic
+    rates: Topic
     dead_letters: Topic
     moodle_dead_letters: Topic
     elm_dead_letters: Topic

@@ -91,7 +91,8 @@ class ElmSink:
         }
         self._ended.clear()
         self._refused.clear()
-        return Written([Output(self.outputs[0], result) for result in results], refused)
+        outputs = [Output(self.outputs[0], result) for result in results]
+        return Written(outputs, refused, range(len(records)))
 
     def _waiting(self, callbacks: Sequence[CompletionCallback]) -> dict[Delivery, CompletionCallback]:
         """Return what is still to be delivered, one callback for each completion; reject the impossible."""

@@ -20,7 +20,7 @@ from connectors.moodle_sink.course_plan import (
     step,
 )
 from connectors.moodle_sink.groups import GroupWriter
-from connectors.moodle_sink.verdicts import Ledger, Verdict, rejected
+from connectors.moodle_sink.verdicts import Ledger, Verdict, made_for, rejected
 from schemas.ids import CourseId, MoodleCourseId
 from schemas.moodle import Action, CourseWish, MoodleCommand, Outcome
 from schemas.reasons import Reason
@@ -106,7 +106,9 @@ class CourseWriter:
         calls: list[tuple[str, Params]] = [
             (BY_FIELD, {"field": "idnumber", "value": _wish(command).course_id}) for command in commands
         ]
-        for command, answer in zip(commands, await self._moodle.multiplex(calls), strict=True):
+        with made_for(commands):
+            answers = await self._moodle.multiplex(calls)
+        for command, answer in zip(commands, answers, strict=True):
             if isinstance(answer, Refused):
                 self._ledger.settle(command, rejected(Reason.INVALID_FIELD))
             else:

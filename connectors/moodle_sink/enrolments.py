@@ -14,7 +14,7 @@ from connectors.moodle.form import FRAME
 from connectors.moodle_sink.batches import halves, isolate, lanes, together
 from connectors.moodle_sink.members import Members, read_members
 from connectors.moodle_sink.surplus_roles import Surplus, surplus_of, take_away
-from connectors.moodle_sink.verdicts import Ledger, Verdict, rejected
+from connectors.moodle_sink.verdicts import Ledger, Verdict, made_for, rejected
 from schemas.events import EnrolmentStatus, Role
 from schemas.ids import CommandId, MoodleCourseId
 from schemas.moodle import Action, EnrolmentWish, MoodleCommand, Outcome
@@ -101,7 +101,8 @@ class EnrolmentWriter:
     async def _look_up_courses(
         self, courses: Sequence[tuple[MoodleCourseId, Sequence[MoodleCommand]]]
     ) -> None:
-        answers = await read_members(self._moodle, [course_id for course_id, _ in courses])
+        with made_for(command for _, commands in courses for command in commands):
+            answers = await read_members(self._moodle, [course_id for course_id, _ in courses])
         for (_, commands), members in zip(courses, answers, strict=True):
             if isinstance(members, Refused):
                 unknown = members.code == "invalidrecord"
@@ -167,12 +168,13 @@ class EnrolmentWriter:
         """Settle those whose account or course is no more; return the others."""
         users = sorted({_wish(command).moodle_user_id for command in commands})
         courses = sorted({_wish(command).moodle_course_id for command in commands})
-        found_users, found_courses = await self._moodle.multiplex(
-            [
-                (USERS, {"field": "id", "values": [str(user) for user in users]}),
-                (COURSES, {"options": {"ids": list(courses)}}),
-            ]
-        )
+        with made_for(commands):
+            found_users, found_courses = await self._moodle.multiplex(
+                [
+                    (USERS, {"field": "id", "values": [str(user) for user in users]}),
+                    (COURSES, {"options": {"ids": list(courses)}}),
+                ]
+            )
         here = set(users) if isinstance(found_users, Refused) else _ids(found_users)
         there = set(courses) if isinstance(found_courses, Refused) else _ids(found_courses)
         for command in commands:

@@ -11,7 +11,9 @@ from connectors.moodle.client import MoodleClient
 from connectors.moodle.faults import Refused
 from connectors.moodle.form import Params
 from connectors.moodle_sink.batches import together
+from connectors.moodle_sink.verdicts import made_for
 from schemas.ids import MoodleCourseId
+from schemas.moodle import MoodleCommand
 
 GROUPS: Final = "core_group_get_course_groups"
 MEMBERS: Final = "core_group_get_group_members"
@@ -30,10 +32,16 @@ class Group:
     name: str
 
 
-async def read_groups(
-    moodle: MoodleClient, courses: Sequence[MoodleCourseId]
-) -> dict[MoodleCourseId, list[Group]]:
+Asking = Mapping[MoodleCourseId, Sequence[MoodleCommand]]
+"""Courses, and the commands for which each of them is read."""
+
+
+async def read_groups(moodle: MoodleClient, asking: Asking) -> dict[MoodleCourseId, list[Group]]:
     """Read the groups of some courses, in the order of their ids.
+
+    Args:
+        moodle: the client of the site.
+        asking: the courses.
 
     Returns:
         For each course its groups; a course that is not there has none.
@@ -41,18 +49,19 @@ async def read_groups(
     Raises:
         RetryLater, Stop: as for `MoodleClient.multiplex`.
     """
-    answers = await _of_each(moodle, {course: (GROUPS, {"courseid": course}) for course in courses})
+    answers = await _of_each(moodle, {one: (GROUPS, {"courseid": one}) for one in asking}, asking)
     return {course: sorted(map(_group, rows), key=lambda one: one.id) for course, rows in answers.items()}
 
 
 async def read_memberships(
-    moodle: MoodleClient, groups: Mapping[MoodleCourseId, Sequence[int]]
+    moodle: MoodleClient, groups: Mapping[MoodleCourseId, Sequence[int]], asking: Asking
 ) -> dict[int, set[int]]:
     """Read who is in some groups.
 
     Args:
         moodle: the client of the site.
         groups: ids of groups by course.
+        asking: these courses and perhaps others.
 
     Returns:
         For each group the ids of its users; a group that has gone meanwhile is not among them, nor are the
@@ -64,18 +73,19 @@ async def read_memberships(
     calls: dict[MoodleCourseId, tuple[str, Params]] = {
         course: (MEMBERS, {"groupids": list(ids)}) for course, ids in groups.items() if ids
     }
-    answers = await _of_each(moodle, calls)
+    answers = await _of_each(moodle, calls, asking)
     return {row["groupid"]: set(row["userids"]) for rows in answers.values() for row in rows}
 
 
 async def _of_each(
-    moodle: MoodleClient, calls: Mapping[MoodleCourseId, tuple[str, Params]]
+    moodle: MoodleClient, calls: Mapping[MoodleCourseId, tuple[str, Params]], asking: Asking
 ) -> dict[MoodleCourseId, list[dict[str, Any]]]:
     """Make one call for each course, several in a request; a refused one has no rows."""
     answers: dict[MoodleCourseId, list[dict[str, Any]]] = {}
 
     async def read(courses: Sequence[MoodleCourseId]) -> None:
-        rows = await moodle.multiplex([calls[course] for course in courses])
+        with made_for(command for course in courses for command in asking[course]):
+            rows = await moodle.multiplex([calls[course] for course in courses])
         for course, answer in zip(courses, rows, strict=True):
             if isinstance(answer, Refused):
                 log.warning("moodle_groups_unread", course=course, code=answer.code)

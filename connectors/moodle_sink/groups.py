@@ -46,7 +46,8 @@ class GroupWriter:
             RetryLater, Stop: for the batch; what had ended is in the ledger.
         """
         courses = {command.command_id: _course_of(verdict) for command, verdict in held}
-        groups = await read_groups(self._moodle, list(courses.values()))
+        asking = {courses[command.command_id]: [command] for command, _ in held}
+        groups = await read_groups(self._moodle, asking)
         changes = [
             change
             for command, _ in held

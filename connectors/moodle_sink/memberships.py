@@ -10,7 +10,7 @@ from connectors.moodle.form import FRAME
 from connectors.moodle_sink.batches import isolate, lanes, together
 from connectors.moodle_sink.group_reads import Group, read_groups, read_memberships
 from connectors.moodle_sink.verdicts import Ledger, Verdict
-from schemas.ids import CommandId
+from schemas.ids import CommandId, MoodleCourseId
 from schemas.moodle import Action, EnrolmentWish, MoodleCommand, Outcome
 from schemas.reasons import Reason
 
@@ -46,11 +46,13 @@ class MembershipWriter:
         Raises:
             RetryLater, Stop: for the batch; what had ended is in the ledger.
         """
-        courses = list(dict.fromkeys(_wish(command).moodle_course_id for command in commands))
+        courses: dict[MoodleCourseId, list[MoodleCommand]] = {}
+        for command in commands:
+            courses.setdefault(_wish(command).moodle_course_id, []).append(command)
         groups = await read_groups(self._moodle, courses)
         ours = {course: _ours(groups[course]) for course in courses}
         ids = {course: list(sections.values()) for course, sections in ours.items()}
-        members = await read_memberships(self._moodle, ids)
+        members = await read_memberships(self._moodle, ids, courses)
         changes = [
             change
             for command in commands

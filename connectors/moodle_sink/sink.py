@@ -1,7 +1,7 @@
 """The sink: takes a batch of commands to one Moodle site and gives one result for each."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import structlog
@@ -15,12 +15,11 @@ from connectors.moodle_sink.enrolments import EnrolmentWriter
 from connectors.moodle_sink.memberships import MembershipWriter
 from connectors.moodle_sink.settings import SinkSettings
 from connectors.moodle_sink.users import UserWriter
-from connectors.moodle_sink.verdicts import SUPERSEDED, Ledger, rejected, result, winners
+from connectors.moodle_sink.verdicts import SUPERSEDED, Ledger, made_for, rejected, result, winners
 from infra.calls import OnCall, nobody
 from infra.engine.sink import Written
 from infra.errors import Rejected
 from infra.stage import Output
-from schemas.ids import CommandId
 from schemas.moodle import CommandKind, MoodleCommand, MoodleResult, Outcome
 from schemas.reasons import EXPLANATIONS, Reason
 from schemas.topics import Topic
@@ -103,7 +102,10 @@ class MoodleSink:
         results = [result(one, by_id.get(one.command_id, unsound), now) for one in unique.values()]
         self._ledger.clear()
         log.info("moodle_batch_done", **Counter(one.outcome.value.lower() for one in results))
-        return Written([Output(self.outputs[0], record) for record in results], _refused(records, results))
+        places = {command.command_id: index for index, command in enumerate(records)}
+        outputs = [Output(self.outputs[0], record) for record in results]
+        causes = [places[one.command_id] for one in results]
+        return Written(outputs, _refused(causes, results), causes)
 
     async def _apply(self, commands: Sequence[MoodleCommand]) -> None:
         """Apply ``commands``; begin again with smaller requests if the site turns out to take only those."""
@@ -127,23 +129,30 @@ class MoodleSink:
         enrolments = EnrolmentWriter(self._moodle, self._ledger, wanted.roles, wanted.groups)
         await together(
             [
-                users.write(kinds[CommandKind.USER]),
-                courses.write(kinds[CommandKind.COURSE]),
-                enrolments.write(kinds[CommandKind.ENROLMENT]),
+                _written(users.write, kinds[CommandKind.USER]),
+                _written(courses.write, kinds[CommandKind.COURSE]),
+                _written(enrolments.write, kinds[CommandKind.ENROLMENT]),
             ]
         )
         # Only now: the groups may be among those that a course of this batch was given.
         if held := self._ledger.held(kinds[CommandKind.ENROLMENT]):
             memberships = MembershipWriter(self._moodle, self._ledger)
-            await memberships.write([command for command, _ in held])
+            await _written(memberships.write, [command for command, _ in held])
 
 
-def _refused(records: Sequence[MoodleCommand], results: Sequence[MoodleResult]) -> Mapping[int, Rejected]:
-    """Return why commands ended REJECTED, by their index; of one that came twice, by that of the last."""
-    places: dict[CommandId, int] = {command.command_id: index for index, command in enumerate(records)}
+async def _written(
+    write: Callable[[Sequence[MoodleCommand]], Awaitable[None]], commands: Sequence[MoodleCommand]
+) -> None:
+    """Write ``commands``; calls that are not about some of them alone are logged as about them all."""
+    with made_for(commands):
+        await write(commands)
+
+
+def _refused(places: Sequence[int], results: Sequence[MoodleResult]) -> Mapping[int, Rejected]:
+    """Return why commands ended REJECTED, by their index in the batch; ``places`` has that of each result."""
     return {
-        places[one.command_id]: Rejected(reason, EXPLANATIONS[reason])
-        for one in results
+        place: Rejected(reason, EXPLANATIONS[reason])
+        for place, one in zip(places, results, strict=True)
         if one.outcome is Outcome.REJECTED and (reason := one.reason or Reason.REFUSED)
     }
 

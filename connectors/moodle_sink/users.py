@@ -18,7 +18,7 @@ from connectors.moodle_sink.accounts import (
     taken,
 )
 from connectors.moodle_sink.batches import isolate, rival_free, together
-from connectors.moodle_sink.verdicts import Ledger, Verdict, rejected
+from connectors.moodle_sink.verdicts import Ledger, Verdict, made_for, rejected
 from schemas.ids import MoodleUserId, PersonId
 from schemas.moodle import Action, MoodleCommand, Outcome, UserWish
 from schemas.reasons import Reason
@@ -88,11 +88,13 @@ class UserWriter:
 
     async def _look_up(self, commands: Sequence[MoodleCommand]) -> None:
         values = [_wish(command).person_id for command in commands]
-        self._remember(await self._moodle.call(BY_FIELD, {"field": "idnumber", "values": values}))
+        with made_for(commands):
+            self._remember(await self._moodle.call(BY_FIELD, {"field": "idnumber", "values": values}))
 
     async def _look_up_linked(self, commands: Sequence[MoodleCommand]) -> None:
         values = [str(_wish(command).moodle_user_id) for command in commands]
-        rows = await self._moodle.call(BY_FIELD, {"field": "id", "values": values})
+        with made_for(commands):
+            rows = await self._moodle.call(BY_FIELD, {"field": "id", "values": values})
         self._linked |= {found.id: found for found in map(account, rows)}
 
     def _unreadable(self, command: MoodleCommand, _: Refused) -> None:
@@ -185,7 +187,9 @@ class UserWriter:
         calls: list[tuple[str, Params]] = [
             (BY_FIELD, {"field": field, "values": wanted}) for field, wanted in values.items()
         ]
-        for rows in await self._moodle.multiplex(calls):
+        with made_for(command for command, _ in news):
+            answers = await self._moodle.multiplex(calls)
+        for rows in answers:
             if not isinstance(rows, Refused):
                 self._remember(rows)
         return self._still_missing(news)
@@ -202,7 +206,9 @@ class UserWriter:
         calls: list[tuple[str, Params]] = [
             (SEARCH, {"criteria": [{"key": "email", "value": new.fields["email"]}]}) for _, new in news
         ]
-        for answer in await self._moodle.multiplex(calls):
+        with made_for(command for command, _ in news):
+            answers = await self._moodle.multiplex(calls)
+        for answer in answers:
             if not isinstance(answer, Refused):
                 self._remember(answer["users"])
 
@@ -246,9 +252,9 @@ class UserWriter:
 
     async def _settle_rivals(self, changes: Sequence[Change]) -> None:
         """Settle changes to an address that somebody has, whom a look-up names."""
-        self._remember(
-            await self._moodle.call(BY_FIELD, {"field": "email", "values": _in_small_letters_too(changes)})
-        )
+        values = _in_small_letters_too(changes)
+        with made_for(command for command, _ in changes):
+            self._remember(await self._moodle.call(BY_FIELD, {"field": "email", "values": values}))
         hidden = [one for one in changes if _address(one)[0] not in self._owners]
         for at in range(0, len(hidden), ADDRESSES_A_CALL):
             await self._search(hidden[at : at + ADDRESSES_A_CALL])

@@ -1,7 +1,7 @@
 """How a command ended, and the notes that one batch leaves until all of it has ended."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -24,6 +24,11 @@ class Verdict:
     moodle_course_id: MoodleCourseId | None = None
     other_moodle_user_id: MoodleUserId | None = None
     status: EnrolmentStatus | None = None
+
+
+def made_for(commands: Iterable[MoodleCommand]) -> AbstractContextManager[None]:
+    """Let the calls within, such as look-ups before a write, be logged as about those of ``commands``."""
+    return about(command.entity for command in commands)
 
 
 def rejected(
@@ -106,7 +111,7 @@ class Ledger:
         """
         doubtful = list(actions)
         try:
-            with about(command.entity for command, _ in doubtful):
+            with made_for(command for command, _ in doubtful):
                 yield
         except UnknownOutcome:
             for command, action in doubtful:

@@ -19,6 +19,7 @@ from infra.errors import HubError, RetryLater
 from infra.stage import Output
 from schemas.ids import deterministic_id
 from schemas.moodle import MoodleObserved
+from schemas.origin import CHANGED_AT, to_header
 from schemas.topics import Topic
 
 _LOG = structlog.get_logger()
@@ -178,7 +179,8 @@ class ObservedTopic:
             transactions.begin()
             writer.clock()
             for record in records:
-                writer.write(Output(self._topic, record), event_id(record), None)
+                began = [(CHANGED_AT, to_header(record.observed_at))]
+                writer.write(Output(self._topic, record), event_id(record), began)
             transactions.commit([], lambda: None)
         except Aborted as error:
             raise RetryLater(str(error)) from None

@@ -13,8 +13,9 @@ from connectors.moodle_source.source import MoodleSource
 from infra.calls import OnCall, nobody
 from infra.engine.config import EngineConfig
 from infra.engine.watchdog import Watchdog
+from infra.metrics import ALARM
 from infra.stopping import mirrored
-from infra.telemetry import ALARM, Status
+from infra.telemetry import Status
 from infra.turns import Turns
 from schemas.topics import OBSERVED
 

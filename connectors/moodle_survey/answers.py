@@ -3,15 +3,17 @@
 import html
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from infra.errors import HubError
 from schemas.ids import MoodleCourseId, MoodleUserId
-from schemas.survey import AccountSeen, CourseSeen, MemberSeen
+from schemas.survey import AccountSeen, CourseSeen, GradeSeen, MemberSeen
 
 T = TypeVar("T")
+_PLACES: Final = Decimal("0.0001")
 
 
 class _Value(msgspec.Struct):
@@ -54,6 +56,40 @@ class Member(msgspec.Struct):
     idnumber: str = ""
     lastcourseaccess: int | None = 0
     roles: list[_Role] = []
+
+
+class _Grade(msgspec.Struct):
+    courseid: int
+    grade: str | None = None
+    rawgrade: str | None = None
+
+
+class _Grades(msgspec.Struct):
+    grades: list[_Grade]
+
+
+def grades(answer: Any, user: MoodleUserId, function: str) -> list[GradeSeen]:
+    """Return what ``gradereport_overview_get_course_grades`` tells of ``user``; raises as `accounts`.
+
+    Points come as text, so they never are a float; of Moodle's five places four are kept.
+    """
+    return [
+        GradeSeen(
+            user_id=user,
+            course_id=MoodleCourseId(row.courseid),
+            shown=html.unescape(row.grade or ""),
+            score=None if row.rawgrade is None else _points(row.rawgrade, function),
+        )
+        for row in read(answer, _Grades, function).grades
+    ]
+
+
+def _points(text: str, function: str) -> Decimal:
+    try:
+        return Decimal(text).quantize(_PLACES, ROUND_HALF_UP)
+    except InvalidOperation:
+        msg = f"{function} answered in another form than expected: rawgrade is no number"
+        raise HubError(msg) from None
 
 
 def accounts(answer: Any, function: str) -> list[AccountSeen]:

@@ -1,4 +1,4 @@
-"""Tells what a survey saw of accounts and enrolments, as far as it differs from what was last told.
+"""Tells what a survey saw of accounts, enrolments and grades, as far as it differs from what was last told.
 
 The kinds of observations have their own writers, so their own transactional ids: a survey fences neither the
 Moodle source nor another kind of survey. Of two surveys of one kind the later one fences the earlier.
@@ -13,15 +13,19 @@ import structlog
 
 from connectors.moodle.client import MoodleClient
 from connectors.moodle_source.observed_topic import Telling
-from connectors.moodle_survey.reads import read_accounts, read_courses, read_members
+from connectors.moodle_survey.reads import read_accounts, read_courses, read_grades, read_members
 from schemas.events import EnrolmentStatus
-from schemas.ids import CourseId, MoodleCourseId, PersonId, Target, TenantId
-from schemas.moodle import EnrolmentObserved, MoodleObserved, ObservedKind, UserObserved
-from schemas.survey import AccountSeen, MemberSeen
+from schemas.ids import CourseId, MoodleCourseId, MoodleUserId, PersonId, Target, TenantId
+from schemas.moodle import EnrolmentObserved, GradeObserved, MoodleObserved, ObservedKind, UserObserved
+from schemas.survey import AccountSeen, GradeSeen, MemberSeen
 
 BATCH: Final = 5_000
 """Records told in one transaction."""
-WRITERS: Final = {ObservedKind.USER: "moodle-users", ObservedKind.ENROLMENT: "moodle-enrolments"}
+WRITERS: Final = {
+    ObservedKind.USER: "moodle-users",
+    ObservedKind.ENROLMENT: "moodle-enrolments",
+    ObservedKind.GRADE: "moodle-grades",
+}
 """Role of the writer of each kind."""
 
 _log = structlog.get_logger()
@@ -98,6 +102,30 @@ async def observe_enrolments(site: Site, courses: Mapping[MoodleCourseId, Course
     return await _tell(site, seen, told, _gone(site, seen, told, {courses[one] for one in members}))
 
 
+async def observe_grades(
+    site: Site, people: Mapping[MoodleUserId, PersonId], courses: Mapping[MoodleCourseId, CourseId]
+) -> Observed:
+    """Tell of the grades that ``people`` have of ``courses`` as a whole, and of those that were taken away.
+
+    Args:
+        site: where.
+        people: those who have an account.
+        courses: the courses that the hub uses; others are passed over.
+
+    Raises:
+        RetryLater, HubError: as for `observe_users`.
+    """
+    told = await _told(site, ObservedKind.GRADE)
+    seen: dict[str, MoodleObserved] = {}
+    for one in await read_grades(site.moodle, sorted(people)):
+        if one.course_id not in courses:
+            continue
+        record = _record(site, grade=_grade(one, people[one.user_id], courses[one.course_id]))
+        if one.score is not None or record.key in told:
+            seen[record.key] = record
+    return await _tell(site, seen, told)
+
+
 def _gone(
     site: Site,
     seen: Mapping[str, MoodleObserved],
@@ -144,20 +172,36 @@ async def _tell(
     return Observed(len(seen), len(news))
 
 
-def _body(record: MoodleObserved | None) -> UserObserved | EnrolmentObserved | None:
-    return None if record is None else record.user or record.enrolment
+def _body(record: MoodleObserved | None) -> UserObserved | EnrolmentObserved | GradeObserved | None:
+    return None if record is None else record.user or record.enrolment or record.grade
 
 
 def _record(
-    site: Site, user: UserObserved | None = None, enrolment: EnrolmentObserved | None = None
+    site: Site,
+    user: UserObserved | None = None,
+    enrolment: EnrolmentObserved | None = None,
+    grade: GradeObserved | None = None,
 ) -> MoodleObserved:
+    bodies = {ObservedKind.USER: user, ObservedKind.ENROLMENT: enrolment, ObservedKind.GRADE: grade}
     return MoodleObserved(
         tenant=site.tenant,
         target=site.target,
-        kind=ObservedKind.USER if user is not None else ObservedKind.ENROLMENT,
+        kind=next(kind for kind, body in bodies.items() if body is not None),
         observed_at=site.now(),
         user=user,
         enrolment=enrolment,
+        grade=grade,
+    )
+
+
+def _grade(seen: GradeSeen, person: PersonId, course: CourseId) -> GradeObserved:
+    return GradeObserved(
+        person_id=person,
+        course_id=course,
+        moodle_user_id=seen.user_id,
+        moodle_course_id=seen.course_id,
+        shown=seen.shown,
+        score=seen.score,
     )
 
 

@@ -14,15 +14,18 @@ from connectors.moodle.form import FRAME, Params
 from connectors.moodle_sink.batches import together
 from connectors.moodle_survey import answers
 from connectors.moodle_survey.answers import Member
-from schemas.ids import MoodleCourseId
-from schemas.survey import AccountSeen, CourseSeen, MemberSeen
+from schemas.ids import MoodleCourseId, MoodleUserId
+from schemas.survey import AccountSeen, CourseSeen, GradeSeen, MemberSeen
 
 COURSES: Final = "core_course_get_courses"
 ACCOUNTS: Final = "core_user_get_users_by_field"
 ENROLLED: Final = "core_enrol_get_enrolled_users"
+GRADES: Final = "gradereport_overview_get_course_grades"
 FUNCTIONS: Final = (COURSES, ACCOUNTS, ENROLLED, MULTIPLEX)
-"""Web service functions that the service user must be allowed to call."""
+"""Web service functions that the service user must be allowed to call; `GRADES` only to read grades."""
 
+USERS: Final = 200
+"""Users whose grades one request asks for."""
 ROWS: Final = 5_000
 """Rows that one request is meant to bring."""
 TIMEOUT: Final = 300.0
@@ -102,6 +105,34 @@ async def read_members(
         found.update(await _members(moodle, group, rows))
 
     await together(read(group) for group in packed(courses, rows, most))
+    return found
+
+
+async def read_grades(
+    moodle: MoodleClient, users: Sequence[MoodleUserId], at_once: int = USERS
+) -> list[GradeSeen]:
+    """Read the grades that ``users`` have of whole courses; one whom Moodle refuses is passed over.
+
+    Moodle has no read of what was graded since some time, and tells of one user a call: the calls share
+    requests.
+
+    Args:
+        moodle: the client of the site.
+        users: their ids.
+        at_once: users in one request.
+
+    Raises:
+        RetryLater, Stop, HubError: as for `read_courses`.
+    """
+    found: list[GradeSeen] = []
+
+    async def read(part: Sequence[MoodleUserId]) -> None:
+        calls: list[tuple[str, Params]] = [(GRADES, {"userid": user}) for user in part]
+        for user, answer in zip(part, await moodle.multiplex(calls, TIMEOUT), strict=True):
+            if not isinstance(answer, Refused):
+                found.extend(answers.grades(answer, user, GRADES))
+
+    await together(read(users[at : at + at_once]) for at in range(0, len(users), at_once))
     return found
 
 

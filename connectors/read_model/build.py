@@ -48,7 +48,7 @@ def build(settings: ProjectorSettings, pool: Engine, progress: Progress, stop: t
             if stop.is_set():
                 return None
             with database_trouble(), pool.begin() as connection:
-                for _ in store.index(connection, generation):
+                for _ in store.finish(connection, generation):
                     progress(reader.done, reader.total)
             with database_trouble(), pool.begin() as connection:
                 store.take_over(connection, generation)

@@ -107,7 +107,7 @@ def _opened(
         generation = store.live(connection)
         if generation is None:
             generation = store.make(connection)
-            for _ in store.index(connection, generation):
+            for _ in store.finish(connection, generation):
                 pass
             store.switch(connection, generation)
         if not store.is_current(connection, generation):

@@ -16,11 +16,13 @@ from sqlalchemy import (
     DateTime,
     Integer,
     MetaData,
+    Numeric,
     SmallInteger,
     Table,
     Text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import TypeEngine
 
 Values = tuple[Any, ...]
 """The values of a row in the order of its projection's columns."""
@@ -36,8 +38,8 @@ _SQL: Final[dict[type, str]] = {
     Boolean: "bool",
     Date: "date",
     DateTime: "timestamptz",
+    Numeric: "numeric",
     JSONB: "jsonb",
-    ARRAY: "text[]",
 }
 
 
@@ -89,7 +91,7 @@ class Projection:
     @property
     def types(self) -> tuple[str, ...]:
         """The types of the columns as SQL."""
-        return tuple(_SQL[type(column.type)] for column in self.table.columns)
+        return tuple(_sql(column.type) for column in self.table.columns)
 
     @property
     def copied_types(self) -> tuple[str, ...]:
@@ -190,6 +192,10 @@ def flag(*names: str) -> list[Column[Any]]:
 def number(*names: str) -> list[Column[Any]]:
     """Return columns of whole numbers."""
     return [Column(name, BigInteger) for name in names]
+
+
+def _sql(kind: TypeEngine[Any]) -> str:
+    return f"{_sql(kind.item_type)}[]" if isinstance(kind, ARRAY) else _SQL[type(kind)]
 
 
 def table(name: str, key: tuple[str, ...], *columns: Column[Any]) -> Table:

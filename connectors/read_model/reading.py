@@ -13,9 +13,9 @@ from connectors.read_model.rows import KEPT, Row, letter_row, rows_of, subject_o
 from connectors.read_model.tables import HISTORY
 from infra.codec import Codec, UnreadableError
 from infra.errors import HubError
+from infra.metrics import RECORDS_READ
 from infra.scan import Onlooker, Place
 from infra.settings import KafkaConfig
-from infra.telemetry import RECORDS_READ
 from schemas.convert import RecordError
 from schemas.deadletters import from_message
 from schemas.topics import Topic

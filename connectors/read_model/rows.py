@@ -17,6 +17,7 @@ from schemas.directives import Directive
 from schemas.elm import CallbackResult, CompletionCallback
 from schemas.events import Course, Enrolment, EnrolmentByCourse, Operation, Person
 from schemas.moodle import CommandKind, MoodleCommand, MoodleObserved, MoodleResult
+from schemas.rates import Rate
 from schemas.topics import Record
 
 _SHOWN_ENTITY: Final = 150
@@ -110,6 +111,7 @@ _standing = _maker(tables.STANDING, person_id=_of_person, course_id=_of_course)
 _callback = _maker(tables.CALLBACKS)
 _callback_result = _maker(tables.CALLBACK_RESULTS)
 _call = _maker(tables.CALLS, references_=lambda call: list(call.references))
+_rate = _maker(tables.RATES, buckets=lambda rate: list(rate.buckets))
 _entry = _maker(tables.AUDIT, actor="by", details=lambda entry: _json(entry.details))
 _decision = _maker(tables.LETTER_DECISIONS, actor="by")
 _directive = _maker(tables.DIRECTIVES, actor="by")
@@ -131,6 +133,7 @@ _SEEN: Final = {
     "completion": _seen(tables.COMPLETIONS, "completion"),
     "user": _seen(tables.OBSERVED_USERS, "user"),
     "enrolment": _seen(tables.OBSERVED_ENROLMENTS, "enrolment"),
+    "grade": _seen(tables.GRADES, "grade"),
 }
 
 
@@ -154,6 +157,7 @@ _ROWS: Final[Mapping[type, Callable[[Any, str], Iterable[Row]]]] = {
     CompletionCallback: lambda callback, place: (_callback(callback, place),),
     CallbackResult: lambda result, place: (_callback_result(result, place),),
     ApiCall: lambda call, place: (_call(call, place),),
+    Rate: lambda rate, place: (_rate(rate, place),),
     AuditEntry: _audit,
     Directive: lambda directive, place: (_directive(directive, place),),
 }
@@ -169,7 +173,9 @@ def _of_wish(command: MoodleCommand) -> Subject:
 
 
 def _of_seen(observed: MoodleObserved) -> Subject:
-    body: Any = observed.enrolment or observed.completion or observed.user or observed.course
+    body: Any = (
+        observed.enrolment or observed.completion or observed.grade or observed.user or observed.course
+    )
     return observed.tenant, getattr(body, "person_id", None), getattr(body, "course_id", None)
 
 

@@ -5,14 +5,16 @@ reads the views in ``read_model``, which lead to the generation that is live.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from sqlalchemy import Connection, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from connectors.read_model.projection import metadata
+from connectors.read_model import snapshot
+from connectors.read_model.projection import Projection, metadata
+from connectors.read_model.snapshot import SNAPSHOT
 from connectors.read_model.state_tables import STATE
 from connectors.read_model.tables import RECORDED
 from connectors.read_model.views import VIEWS, views
@@ -32,7 +34,13 @@ def schema_of(generation: int) -> str:
 
 def layout() -> str:
     """Return a digest of what this code makes of a generation: its tables, indexes and views."""
-    parts = [str(_REVISION), *_tables(), *_indexes("x"), *views("x")]
+    parts = [
+        str(_REVISION),
+        *_tables(),
+        *_indexes("x", (*PROJECTIONS, SNAPSHOT)),
+        *views("x"),
+        snapshot.filling("x"),
+    ]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=8).hexdigest()
 
 
@@ -63,13 +71,18 @@ def make(connection: Connection) -> int:
     return generation
 
 
-def index(connection: Connection, generation: int) -> Iterator[None]:
-    """Make the further indexes of ``generation`` and gather its statistics, one with each step."""
+def finish(connection: Connection, generation: int) -> Iterator[None]:
+    """Make the further indexes and the snapshot of ``generation``, gather its statistics; yield each step."""
     driver, schema = raw(connection), schema_of(generation)
     driver.execute(f"SET LOCAL maintenance_work_mem TO '{_SORT_MEMORY}'")
-    for statement in (*_indexes(schema), *(f"ANALYZE {schema}.{one.name}" for one in PROJECTIONS)):
+    told, shown = _finishing(schema, PROJECTIONS), _finishing(schema, [SNAPSHOT])
+    for statement in (*told, snapshot.filling(schema), *shown):
         driver.execute(statement)
         yield
+
+
+def _finishing(schema: str, projections: Sequence[Projection]) -> list[str]:
+    return [*_indexes(schema, projections), *(f"ANALYZE {schema}.{one.name}" for one in projections)]
 
 
 def switch(connection: Connection, generation: int) -> None:
@@ -128,5 +141,5 @@ def _tables() -> list[str]:
     return [str(CreateTable(table).compile(dialect=dialect)) for table in metadata.sorted_tables]
 
 
-def _indexes(schema: str) -> list[str]:
-    return [f"CREATE INDEX ON {schema}.{one.name} {index}" for one in PROJECTIONS for index in one.indexes]
+def _indexes(schema: str, projections: Sequence[Projection]) -> list[str]:
+    return [f"CREATE INDEX ON {schema}.{one.name} {index}" for one in projections for index in one.indexes]

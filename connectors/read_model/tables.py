@@ -5,7 +5,18 @@ Every row also tells the message it was made of: ``place`` is ``topic/partition/
 
 from typing import Any
 
-from sqlalchemy import Column, Date, Identity, Integer, SmallInteger, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Integer,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from connectors.read_model.projection import Projection, flag, metadata, number, table, text, time
@@ -34,7 +45,15 @@ PEOPLE = Projection(
         *_version(),
     ),
     order=_NEWEST,
-    indexes=("(recorded_at, person_id)", "(tenant, email)"),
+    indexes=(
+        "(recorded_at, person_id)",
+        "(tenant, email)",
+        "(tenant, person_id text_pattern_ops)",
+        "(tenant, lower(last_name) text_pattern_ops)",
+        "(tenant, lower(first_name) text_pattern_ops)",
+        "(tenant, lower(email) text_pattern_ops)",
+        "(tenant, lower(username) text_pattern_ops)",
+    ),
 )
 COURSES = Projection(
     table(
@@ -47,7 +66,13 @@ COURSES = Projection(
         *_version(),
     ),
     order=_NEWEST,
-    indexes=("(recorded_at, course_id)", "(tenant, short_name)"),
+    indexes=(
+        "(recorded_at, course_id)",
+        "(tenant, short_name)",
+        "(tenant, course_id text_pattern_ops)",
+        "(tenant, lower(short_name) text_pattern_ops)",
+        "(tenant, lower(full_name) text_pattern_ops)",
+    ),
 )
 ENROLMENTS = Projection(
     table(
@@ -142,6 +167,18 @@ COMPLETIONS = Projection(
     order=("observed_at",),
     indexes=("(observed_at, person_id, course_id)", "(tenant, course_id)"),
 )
+GRADES = Projection(
+    table(
+        "grades",
+        ("tenant", "person_id", "course_id", "target"),
+        *number("moodle_user_id", "moodle_course_id"),
+        *text("shown"),
+        Column("score", Numeric),
+        *time("observed_at"),
+    ),
+    order=("observed_at",),
+    indexes=("(observed_at, person_id, course_id)", "(tenant, course_id)"),
+)
 CALLBACKS = Projection(
     table(
         "callbacks",
@@ -179,6 +216,22 @@ CALLS = Projection(
     order=("started_at",),
     indexes=("(started_at, call_id)", "(code, started_at) WHERE code <> 'ok'", "USING gin (references_)"),
 )
+RATES = Projection(
+    Table(
+        "rates",
+        metadata,
+        *(
+            Column(name, Text, primary_key=True)
+            for name in ("kind", "tenant", "system", "target", "function")
+        ),
+        Column("minute", DateTime(timezone=True), primary_key=True),
+        *number("total", "failed", "auth_failed"),
+        Column("buckets", ARRAY(BigInteger)),
+        Column("place", Text, nullable=False),
+    ),
+    indexes=("(minute, kind, system, target, function)",),
+)
+"""How many calls and results there were in each minute; the last message of a key is the newest."""
 AUDIT = Projection(
     table(
         "audit",
@@ -269,9 +322,11 @@ RECORDED = (
     OBSERVED_USERS,
     OBSERVED_ENROLMENTS,
     COMPLETIONS,
+    GRADES,
     CALLBACKS,
     CALLBACK_RESULTS,
     CALLS,
+    RATES,
     AUDIT,
     DIRECTIVES,
     LETTERS,

@@ -81,33 +81,6 @@ _IN_CONFLICT: Final = """
         FROM ({stopped}) AS every WHERE reason IN ({conflicts})
     ) AS stopped
 """
-_SNAPSHOT: Final = """
-    SELECT w.tenant, w.person_id, w.course_id,
-        CASE WHEN w.waits OR p.wanted IS NULL THEN w.wanted
-            WHEN c.suspend AND p.wanted = 'ACTIVE' THEN 'SUSPENDED' ELSE p.wanted END AS wanted,
-        CASE WHEN seen.observed_at IS NULL OR seen.observed_at <= told.completed_at THEN p.actual
-            ELSE seen.status END AS actual,
-        coalesce(p.moodle_user_id, a.moodle_user_id) AS moodle_user_id,
-        coalesce(p.moodle_course_id, c.moodle_course_id) AS moodle_course_id,
-        seen.last_access, greatest(seen.observed_at, told.completed_at) AS synced_at,
-        coalesce(a.blocked, c.blocked, p.refused) AS reason, w.role, w.source, w.enrolment_id
-    FROM {schema}.wishes w
-    LEFT JOIN {schema}.accounts a ON (a.tenant, a.person_id) = (w.tenant, w.person_id)
-    LEFT JOIN {schema}.moodle_courses c ON (c.tenant, c.course_id) = (w.tenant, w.course_id)
-    LEFT JOIN {schema}.placements p
-        ON (p.tenant, p.person_id, p.course_id) = (w.tenant, w.person_id, w.course_id)
-    LEFT JOIN LATERAL (
-        SELECT s.completed_at FROM {schema}.standing s
-        WHERE (s.tenant, s.kind, s.person_id, s.course_id) = (w.tenant, 'ENROLMENT', w.person_id, w.course_id)
-            AND s.outcome IN ('APPLIED', 'UNCHANGED')
-        ORDER BY s.completed_at DESC LIMIT 1
-    ) AS told ON true
-    LEFT JOIN LATERAL (
-        SELECT o.status, o.last_access, o.observed_at FROM {schema}.observed_enrolments o
-        WHERE (o.tenant, o.person_id, o.course_id) = (w.tenant, w.person_id, w.course_id)
-        ORDER BY o.observed_at DESC LIMIT 1
-    ) AS seen ON true
-"""
 _DEAD_LETTERS: Final = """
     SELECT l.*,
         CASE d.action WHEN '{redrive}' THEN 'REDRIVEN' WHEN '{discard}' THEN 'DISCARDED' ELSE 'OPEN' END
@@ -119,11 +92,17 @@ _HISTORY: Final = """
     SELECT m.tenant, m.person_id, m.course_id, t.name AS topic, m.partition, m.message_offset, m.at
     FROM {schema}.messages m JOIN {schema}.topics t ON t.id = m.topic
 """
+_COMPLETED: Final = """
+    SELECT c.*, r.callback_id, r.refused AS reason,
+        CASE WHEN r.outcome IS NOT NULL THEN r.outcome
+            WHEN r.waits THEN 'WAITS' WHEN r.callback_id IS NOT NULL THEN 'ON_ITS_WAY' END AS told
+    FROM {schema}.completions c LEFT JOIN {schema}.reports r USING (tenant, person_id, course_id)
+"""
 _JOINED: Final = {
+    "completed": _COMPLETED,
     "parked": _PARKED,
     "conflicts": _IN_CONFLICT,
     "refused": _REFUSED,
-    "enrolment_snapshot": _SNAPSHOT,
     "dead_letters": _DEAD_LETTERS,
     "history": _HISTORY,
 }

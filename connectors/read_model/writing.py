@@ -8,7 +8,7 @@ import structlog
 from psycopg.errors import DataError, ProgramLimitExceeded
 from sqlalchemy import Connection, Engine
 
-from connectors.read_model import store
+from connectors.read_model import snapshot, store
 from connectors.read_model.projection import Projection, Values
 from connectors.read_model.rows import Row
 from infra.db.connect import database_trouble, raw
@@ -58,12 +58,22 @@ def _save(pool: Engine, generation: int, rows: Iterable[Row], read: Mapping[Plac
             return False
         if not live:
             raw(connection).execute("SET LOCAL synchronous_commit TO off")
-        write(connection, generation, rows, read)
+        write(connection, generation, rows, read, live=live)
     return True
 
 
-def write(connection: Connection, generation: int, rows: Iterable[Row], read: Mapping[Place, int]) -> None:
-    """Write ``rows`` and offsets within the transaction of ``connection``."""
+def write(
+    connection: Connection,
+    generation: int,
+    rows: Iterable[Row],
+    read: Mapping[Place, int],
+    *,
+    live: bool = True,
+) -> None:
+    """Write ``rows`` and offsets within the transaction of ``connection``.
+
+    The snapshot of a generation that is being built is left for its end.
+    """
     driver, schema = raw(connection), store.schema_of(generation)
     found: dict[Projection, list[Row]] = {}
     for row in rows:
@@ -75,6 +85,8 @@ def write(connection: Connection, generation: int, rows: Iterable[Row], read: Ma
             _upsert(driver, schema, projection, own)
         else:
             _copy(driver, projection, f"{schema}.{projection.name}", [row.values for row in own])
+    if live:
+        snapshot.keep(driver, schema, found)
     if read:
         topics, partitions = zip(*read, strict=True)
         values = [list(topics), list(partitions), list(read.values())]

@@ -17,10 +17,10 @@ from connectors.moodle_survey.reads import read_accounts, read_courses
 from infra import collector
 from infra.calls import OnCall, nobody
 from infra.cli.operating import operating
-from infra.cli.parts import moodle_of
 from infra.cli.printing import print_table
 from infra.cli.summary import tables
 from infra.cli.surveys import STAGES, Where, noted, where
+from infra.cli.systems import moodle_of
 from processors.adoption import (
     Course,
     Found,

@@ -24,8 +24,10 @@ from connectors.moodle.settings import MoodleSettings
 from connectors.moodle.site import missing_functions
 from connectors.moodle_sink.settings import functions
 from connectors.moodle_source.reads import FUNCTIONS as SOURCE_FUNCTIONS
+from infra.cli.dashboard import dashboard_settings
 from infra.cli.features import features, sources_in_use
-from infra.cli.parts import database_of, feed_of, kafka_of, moodle_of, registry_of, sis_of, topics_of, zoho_of
+from infra.cli.parts import database_of, kafka_of, registry_of, topics_of
+from infra.cli.systems import feed_of, moodle_of, sis_of, zoho_of
 from infra.db.connect import database_trouble, engine
 from infra.errors import HubError, RetryLater
 from infra.settings import Settings
@@ -35,6 +37,7 @@ from producers.elm.client import ElmClient
 from producers.elm.settings import ElmFeedSettings
 from producers.elm.to_events import to_candidate
 from producers.sis.client import OneRosterClient
+from producers.web.dashboard.oidc import Oidc
 from producers.zoho.client import ZohoClient
 from producers.zoho.records import STUDENTS
 from schemas.ids import PersonId
@@ -60,6 +63,8 @@ def probes(settings: Settings) -> Iterator[tuple[str, Probe]]:
         yield f"Moodle {site}", partial(_moodle, settings, site, moodle_of(settings.at_site(site)))
     yield "ELM feed", partial(_elm, settings)
     yield "ELM completions", partial(_elm_completions, settings)
+    if settings.oidc_issuer is not None:
+        yield "Log-in", partial(_identity_provider, settings)
     yield "Zoho", partial(_zoho, settings)
     yield "SIS", partial(_sis, settings)
 
@@ -121,6 +126,14 @@ def _elm_completions(settings: Settings) -> str:
     if settings.elm_completion_api_url is None:
         return f"{NOT_SET}: completions wait"
     asyncio.run(_read_back(settings))
+    return "answers"
+
+
+def _identity_provider(settings: Settings) -> str:
+    asked = dashboard_settings(settings)
+    if asked.oidc is None:
+        return NOT_SET
+    asyncio.run(Oidc(asked.oidc, asked.origin, asked.default_tenant).check())
     return "answers"
 
 

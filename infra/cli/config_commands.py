@@ -5,8 +5,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.checks import Probe, probes
-from infra.cli.endpoints import Demo, Endpoints, resolve
-from infra.cli.hub import release
+from infra.cli.endpoints import Demo, Endpoints, release, resolve
 from infra.cli.parts import check_sites, mapping_of
 from infra.errors import HubError, Stop
 from infra.settings import Settings, reference

@@ -9,16 +9,15 @@ from rich.table import Table
 
 from infra.cli.asking import DryRun, Tenant, Why, age_of, before
 from infra.cli.operating import operating
-from infra.cli.parts import mapping_of, moodle_of, tenant_of
+from infra.cli.parts import tenant_of
 from infra.cli.printing import print_json, print_table
-from infra.cli.sides import Side, of_moodle, of_sources
-from infra.settings import Settings
+from infra.cli.sides import asking
 from producers.decisions import command_line_user
 from producers.entities import entity_of
 from producers.held import Filter, conflict_of
 from producers.held import conflicts as in_conflict
 from producers.operations import judge, resolution_of, resolve_conflict, word_of
-from schemas.ids import TenantId
+from producers.sides import Side, of_sources
 from schemas.reasons import EXPLANATIONS, Reason
 
 Named = Annotated[str, typer.Argument(help="As listed: person/ID or course/ID.")]
@@ -85,8 +84,7 @@ def show(
     with operating("conflicts") as (settings, pool):
         conflict = conflict_of(pool, entity_of(tenant_of(settings, tenant), entity))
         ours = of_sources(pool, conflict)
-        site = _site_of(settings, conflict.tenant)
-        theirs = of_moodle(moodle_of(site), conflict, ours)
+        theirs = asking(settings)(conflict, ours)
     if as_json:
         print_json([{**asdict(conflict), "sources": ours, "moodle": theirs}])
         return
@@ -122,12 +120,6 @@ def resolve(
             return
         resolve_conflict(pool, chosen, how, by=command_line_user(), why=why, moodle_id=moodle_id)
     typer.echo(f"{chosen}: {word_of(how)}; `hub trace {chosen}` tells what comes of it")
-
-
-def _site_of(settings: Settings, tenant: TenantId) -> Settings:
-    """Return the settings of the Moodle site that ``tenant`` has."""
-    target = mapping_of(settings).of(tenant).target
-    return settings if target == settings.moodle_target else settings.at_site(target)
 
 
 def _print(sides: list[Side]) -> None:

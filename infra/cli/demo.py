@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from infra.cli.endpoints import Endpoints, notes_of
-from infra.cli.parts import database_of, mapping_of, sis_of, zoho_of
+from infra.cli.parts import database_of, mapping_of
+from infra.cli.systems import sis_of, zoho_of
 from infra.mapping import Identity, RuleIdentity
 from infra.simulators.seed import courses
 from infra.stopping import pause

@@ -2,24 +2,19 @@
 
 import json
 import secrets
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from infra.cli.claims import own_services
-from infra.cli.supervisor import Spec
+from infra.cli.claims import own_services, stop_services
+from infra.cli.supervisor import TETHERED, Spec
 from infra.embedded import services
 from infra.embedded.ports import free_port, is_free
 from infra.errors import HubError
 from infra.settings import Settings
-from infra.simulators.sis.app import TOKEN_PATH as SIS_TOKEN_PATH
-from infra.simulators.sis.state import Credentials as SisCredentials
 
-TETHERED = (sys.executable, "-m", "infra.cli.tethered")
-"""How a module is run as a child that ends with its supervisor."""
 _PORT_SECONDS = 15.0
 _EMBEDDED = {
     "kafka_bootstrap_servers": services.KAFKA,
@@ -126,6 +121,12 @@ def resolve(settings: Settings, demo: Demo) -> Endpoints:
     return Endpoints(tuple(table), env, found, tuple(simulators), started)
 
 
+def release(endpoints: Endpoints) -> None:
+    """Stop the embedded services, if they were started for these endpoints."""
+    if endpoints.started:
+        stop_services(endpoints.settings.data_dir)
+
+
 def await_simulator_ports(data: Path) -> None:
     """Return when nobody listens on the simulators' ports, such as those of a hub that was just killed.
 
@@ -185,10 +186,14 @@ def _sis(notes: Mapping[str, str | int]) -> Spec:
 
 
 def _of_sis(notes: Mapping[str, str | int]) -> dict[str, str]:
-    base, known = _local(notes["sis_port"]), SisCredentials()
+    # Loaded where it is simulated only: it brings the web framework along.
+    from infra.simulators.sis.app import TOKEN_PATH
+    from infra.simulators.sis.state import Credentials
+
+    base, known = _local(notes["sis_port"]), Credentials()
     return {
         "SIS_URL": base,
-        "SIS_TOKEN_URL": base + SIS_TOKEN_PATH,
+        "SIS_TOKEN_URL": base + TOKEN_PATH,
         "SIS_CLIENT_ID": known.client_id,
         "SIS_CLIENT_SECRET": known.client_secret,
     }

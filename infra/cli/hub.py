@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from infra.cli.claims import claim, stop_services
+from infra.cli.claims import claim
 from infra.cli.endpoints import (
-    TETHERED,
     Demo,
     Endpoints,
     await_simulator_ports,
+    release,
     resolve,
 )
 from infra.cli.idle import Look, Watch, status, until_idle
 from infra.cli.parts import check_sites, database_of
 from infra.cli.roles import OF_A_SITE
 from infra.cli.summary import Start, Summary, begin, summarise
-from infra.cli.supervisor import Spec, Supervisor
+from infra.cli.supervisor import TETHERED, Spec, Supervisor
+from infra.cli.targets import announced
 from infra.cli.topics_commands import apply_topics
 from infra.db.migrate import migrate
 from infra.embedded.ports import free_port
@@ -115,12 +116,6 @@ def prepare(settings: Settings, demo: Demo) -> Endpoints:
     return endpoints
 
 
-def release(endpoints: Endpoints) -> None:
-    """Stop the embedded services, if they were started for these endpoints."""
-    if endpoints.started:
-        stop_services(endpoints.settings.data_dir)
-
-
 @asynccontextmanager
 async def running(endpoints: Endpoints, plan: Plan) -> AsyncIterator[Hub]:
     """Run the processes of ``plan`` while the block runs; Ctrl-C and SIGTERM set the hub's stop."""
@@ -139,6 +134,7 @@ async def running(endpoints: Endpoints, plan: Plan) -> AsyncIterator[Hub]:
         log_file = stack.enter_context(_opened(plan.log_path)) if plan.log_path else None
         supervisor = Supervisor(specs, stop, log_file)
         ports = {spec.name: spec.status_port for spec in specs if spec.status_port is not None}
+        stack.enter_context(announced(endpoints.settings.data_dir, plan.slot, ports))
         start = await asyncio.to_thread(begin, endpoints.settings)
         hub = Hub(endpoints, stop, ports, supervisor, start)
         keeping = asyncio.create_task(supervisor.run())

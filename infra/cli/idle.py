@@ -10,7 +10,8 @@ from typing import Any
 
 from sqlalchemy import Engine, func, select
 
-from infra.cli.parts import database_of, kafka_of, sites_of, stages_of
+from infra.cli.parts import database_of, kafka_of, sites_of
+from infra.cli.stages import groups_of
 from infra.db.connect import database_trouble, engine
 from infra.db.tables import outbox, source_runs
 from infra.errors import RetryLater
@@ -62,12 +63,10 @@ class Watch:
         self._source_port = source_port
         self._engine: Engine = engine(database_of(settings), pool_size=1)
         where = sites_of(settings)
-        # Reads that find nothing are calls too, and noted.
-        self._topics = [topic.name for topic in where.all() if topic != where.shared.calls]
-        groups = {stage.name: [topic.name for topic in stage.handlers] for stage in stages_of(settings)}
-        groups |= {f"moodle-sink.{site}": [topics.commands.name] for site, topics in where.by_target.items()}
-        groups["elm-sink"] = [where.shared.callbacks.name]
-        self._groups = {settings.topic_prefix + name: topics for name, topics in groups.items()}
+        # Reads that find nothing are calls too, noted and counted.
+        aside = (where.shared.calls, where.shared.rates)
+        self._topics = [topic.name for topic in where.all() if topic not in aside]
+        self._groups = groups_of(settings)
 
     def close(self) -> None:
         """Close the connections."""
@@ -86,7 +85,7 @@ class Watch:
             unpublished = connection.scalar(select(func.count()).where(outbox.c.error.is_(None))) or 0
             poll = connection.scalar(
                 select(func.max(source_runs.c.started_at)).where(
-                    source_runs.c.state == "SUCCEEDED",
+                    source_runs.c.state == "SUCCESS",
                     source_runs.c.new + source_runs.c.updated + source_runs.c.events == 0,
                 )
             )

@@ -7,47 +7,26 @@ import argparse
 import asyncio
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final
 
 import structlog
 from sqlalchemy import Engine
 
-from connectors.moodle_survey.observe import Observed
 from infra import collector, logs
-from infra.call_log import Caller, call_log
-from infra.calls import OnCall
-from infra.cli.endpoints import TETHERED
-from infra.cli.parts import (
-    database_of,
-    kafka_of,
-    mapping_of,
-    registry_of,
-    sis_of,
-    topics_of,
-    zoho_of,
-)
-from infra.cli.reconciling import reconcile
-from infra.cli.surveys import Where, tell_enrolments, tell_users
-from infra.codec import Codec
+from infra.cli.parts import database_of
+from infra.cli.places import found
+from infra.cli.supervisor import TETHERED
 from infra.db.connect import engine
 from infra.errors import HubError
-from infra.mapping import RuleIdentity
 from infra.settings import Settings
+from infra.tracing import tracing
 from infra.turns import Outcome, Work
 from producers.cleanup import Ages, cleanup
-from producers.runs import RunSummary
-from producers.schedule_runs import BUSY, BusyError, SkippedError, running, skip
+from producers.schedule_runs import BUSY, BusyError, running, skip
 from producers.schedules import Key
-from producers.sis.pull import SisPull
-from producers.sis.records import SOURCE as SIS
-from producers.sis.taking import BusyError as SisBusyError
-from producers.zoho.pull import BusyError as ZohoBusyError
-from producers.zoho.pull import pull as pull_zoho
-from producers.zoho.to_events import SOURCE as ZOHO
-from schemas.calls import System
-from schemas.ids import Target, TenantId
+from schemas.ids import TenantId
 
 STOP_SECONDS: Final = 10.0
 """How long a job may take to stop before it is killed."""
@@ -57,89 +36,21 @@ Job = Callable[[Settings, Engine, Key], Outcome]
 """Does it once. It gets the resolved settings, at its Moodle site, the hub's database, and what is due."""
 
 
-def _sis(settings: Settings, _pool: Engine, _key: Key) -> Outcome:
-    if settings.sis_url is None:
-        raise SkippedError("no SIS is connected: SIS_URL is not set")
-    chosen = sis_of(settings)
-    identity = RuleIdentity(mapping_of(settings).of(chosen.tenant), SIS)
-
-    async def pull() -> RunSummary:
-        async with SisPull(chosen, database_of(settings), identity) as pulling:
-            return await pulling.pull_once()
-
-    try:
-        return _outcome(asyncio.run(pull()))
-    except SisBusyError as error:
-        raise SkippedError(str(error)) from None
-
-
-def _zoho(settings: Settings, _pool: Engine, _key: Key) -> Outcome:
-    chosen, rules = zoho_of(settings), mapping_of(settings)
-    if not chosen.client_id:
-        raise SkippedError("no CRM is connected: ZOHO_CLIENT_ID is not set")
-    pulling = pull_zoho(chosen, database_of(settings), lambda tenant: RuleIdentity(rules.of(tenant), ZOHO))
-    try:
-        return _outcome(asyncio.run(pulling))
-    except ZohoBusyError as error:
-        raise SkippedError(str(error)) from None
-
-
-def _cleanup(settings: Settings, pool: Engine, _key: Key) -> Outcome:
+def cleaned_up(settings: Settings, pool: Engine, _key: Key) -> Outcome:
+    """Delete what the hub need not keep any longer."""
     return Outcome(cleanup(pool, Ages(settings.cleanup_api_logs_days, settings.cleanup_failed_days)))
 
 
-def _user_directory(settings: Settings, _pool: Engine, key: Key) -> Outcome:
-    with _noting(settings, key) as note:
-        return _observed(tell_users(_place(settings, key), note))
-
-
-def _enrolments(settings: Settings, _pool: Engine, key: Key) -> Outcome:
-    with _noting(settings, key) as note:
-        return _observed(tell_enrolments(_place(settings, key), note))
-
-
-def _reconcile(settings: Settings, pool: Engine, key: Key) -> Outcome:
-    """Report only: to change anything is for a person, by `hub reconcile --fix`."""
-    with _noting(settings, key) as note:
-        return Outcome(reconcile(_place(settings, key), pool, on_call=note).counts)
-
-
-def _grades(_settings: Settings, _pool: Engine, _key: Key) -> Outcome:
-    raise SkippedError("no source of grades is connected")
-
-
-JOBS: Final[Mapping[Work, Job]] = {
-    Work.USER_DIRECTORY: _user_directory,
-    Work.ENROLLMENTS: _enrolments,
-    Work.RECONCILE: _reconcile,
-    Work.SIS: _sis,
-    Work.ZOHO: _zoho,
-    Work.CLEANUP: _cleanup,
-    Work.GRADES: _grades,
+JOBS: Final[Mapping[Work, str]] = {
+    Work.USER_DIRECTORY: "infra.cli.moodle_jobs:user_directory",
+    Work.ENROLLMENTS: "infra.cli.moodle_jobs:enrolments",
+    Work.RECONCILE: "infra.cli.moodle_jobs:reconcile",
+    Work.SIS: "infra.cli.pull_jobs:sis",
+    Work.ZOHO: "infra.cli.pull_jobs:zoho",
+    Work.CLEANUP: "infra.cli.jobs:cleaned_up",
+    Work.GRADES: "infra.cli.moodle_jobs:grades",
 }
-"""What is done for each target that no role of its own does."""
-
-
-def _outcome(summary: RunSummary) -> Outcome:
-    counts = {name: value for name, value in summary.counts._asdict().items() if value}
-    return Outcome({"run": summary.run_id, **counts}, summary.reason)
-
-
-def _observed(observed: Observed) -> Outcome:
-    return Outcome({"seen": observed.seen, "told": observed.told})
-
-
-def _place(settings: Settings, key: Key) -> Where:
-    return Where(settings, key.tenant, Target(key.site))
-
-
-@contextmanager
-def _noting(settings: Settings, key: Key) -> Iterator[OnCall]:
-    """Give what keeps the calls of a job to Moodle in the log of calls."""
-    codec, topic = Codec(registry_of(settings)), topics_of(settings).calls
-    caller = Caller(System.MOODLE, Target(key.site), role_of(key.target), key.tenant)
-    with call_log(kafka_of(settings), codec, topic, caller) as log:
-        yield log.note
+"""What is done for each target that no role of its own does: module and function, a `Job`."""
 
 
 def role_of(target: Work) -> str:
@@ -154,8 +65,9 @@ def do(settings: Settings, key: Key) -> bool:
     try:
         with running(url, pool, key) as outcome:
             begun = True
-            found = JOBS[key.target](settings, pool, key)
-            outcome.counts, outcome.failed = found.counts, found.failed
+            job: Job = found(JOBS[key.target])
+            done = job(settings, pool, key)
+            outcome.counts, outcome.failed = done.counts, done.failed
     except BusyError:
         skip(pool, key, BUSY)
     except HubError as error:
@@ -198,7 +110,9 @@ def main() -> None:
     if options.site in settings.moodle_sites:
         settings = settings.at_site(options.site)
     key = Key(TenantId(options.tenant), Work(options.target), options.site)
-    sys.exit(0 if do(settings, key) else 1)
+    with tracing(settings.otel_exporter_otlp_endpoint, role_of(key.target)):
+        noted = do(settings, key)
+    sys.exit(0 if noted else 1)
 
 
 if __name__ == "__main__":

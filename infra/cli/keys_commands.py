@@ -1,22 +1,15 @@
 """`hub keys`: the API keys of the HTTP application."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
 from rich.table import Table
-from sqlalchemy import Engine
 
-from infra.cli.claims import own_services, stop_services
-from infra.cli.parts import database_of
+from infra.cli.hub_database import hub_database
 from infra.cli.printing import print_table
-from infra.db.connect import engine
-from infra.db.migrate import migrate
-from infra.embedded import services
 from infra.errors import HubError
-from infra.settings import Settings
+from producers.decisions import command_line_user
 from producers.web import keys as api_keys
 from producers.web.keys import ApiKey
 from producers.web.routes import Scope
@@ -37,9 +30,9 @@ def create(
 ) -> None:
     """Make a key and print it, this once: only its hash is kept."""
     expires_at = datetime.now(UTC) + timedelta(days=days) if days else None
-    with _database() as (settings, pool):
+    with hub_database() as (settings, pool):
         tenants = [TenantId(one) for one in tenant or [settings.default_tenant_id]]
-        plain, made = api_keys.create(pool, name, tenants, scope, expires_at)
+        plain, made = api_keys.create(pool, name, tenants, scope, expires_at, by=command_line_user())
     typer.echo(f"made {made.key_id}; the key is shown only now:", err=True)
     typer.echo(plain)
 
@@ -48,7 +41,7 @@ def create(
 def list_() -> None:
     """List all keys, without their secrets; the time of last use is right to some minutes."""
     table = Table("key", "name", "tenants", "scopes", "state", "made", "last used", box=None, pad_edge=False)
-    with _database() as (_, pool):
+    with hub_database() as (_, pool):
         for key in api_keys.listed(pool):
             table.add_row(
                 key.key_id,
@@ -68,8 +61,8 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As `hub keys list` shows 
 
     Processes that have seen the key go on believing it for some seconds.
     """
-    with _database() as (_, pool):
-        if not api_keys.revoke(pool, key_id):
+    with hub_database() as (_, pool):
+        if not api_keys.revoke(pool, key_id, by=command_line_user()):
             msg = f"there is no key {key_id}: see `hub keys list`"
             raise HubError(msg)
     typer.echo(f"revoked {key_id}")
@@ -85,23 +78,3 @@ def _state(key: ApiKey) -> str:
 
 def _time(moment: datetime | None) -> str:
     return f"{moment:%Y-%m-%d %H:%M}" if moment else "never"
-
-
-@contextmanager
-def _database() -> Iterator[tuple[Settings, Engine]]:
-    """Give the settings and the database; an embedded one that had to be started is stopped again."""
-    settings = Settings()
-    url, started = database_of(settings), False
-    if not url:
-        started = own_services(settings.data_dir)
-        url = services.up(settings.data_dir, only=frozenset({services.POSTGRES})).database_url
-    try:
-        migrate(url)
-        pool = engine(url, pool_size=1)
-        try:
-            yield settings, pool
-        finally:
-            pool.dispose()
-    finally:
-        if started:
-            stop_services(settings.data_dir)

@@ -6,69 +6,63 @@ Exit status: 0 done, 1 failed, 2 bad arguments or settings, 3 refused for safety
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Final
 
 import typer
 from pydantic import ValidationError
 
-from infra.cli.cleanup_command import clean, moodle_cleanup
-from infra.cli.config_commands import config
-from infra.cli.conflicts_commands import conflicts
-from infra.cli.connection_command import check_connections, moodle_sync
-from infra.cli.dlq_commands import dlq
-from infra.cli.imports import imports
-from infra.cli.keys_commands import keys
-from infra.cli.mapping_commands import mapping, selection
-from infra.cli.parked_commands import parked
-from infra.cli.pull_commands import pull
-from infra.cli.rebuild_command import rebuild
-from infra.cli.reconcile_command import reconcile_, sync_courses, sync_users
-from infra.cli.replay_command import replay
-from infra.cli.run_commands import demo, run
-from infra.cli.runs_commands import runs
-from infra.cli.schedule_commands import schedule
-from infra.cli.state_command import state
-from infra.cli.sync_commands import sync
-from infra.cli.topics_commands import topics
-from infra.cli.trace_command import trace
-from infra.embedded.commands import dev
+from infra.cli.lazy import lazy_group
 from infra.embedded.errors import EmbeddedError
 from infra.errors import BadArgument, HubError, RetryLater, Unsafe
+from infra.settings import problems
+
+COMMANDS: Final[Mapping[str, str]] = {
+    "run": "infra.cli.run_commands:run",
+    "demo": "infra.cli.run_commands:demo",
+    "setup": "infra.cli.setup_command:setup",
+    "rebuild": "infra.cli.rebuild_command:rebuild",
+    "trace": "infra.cli.trace_command:trace",
+    "state": "infra.cli.state_command:state",
+    "reconcile": "infra.cli.reconcile_command:reconcile_",
+    "test-connection": "infra.cli.connection_command:check_connections",
+    "cleanup": "infra.cli.cleanup_command:clean",
+    "moodle_cleanup": "infra.cli.cleanup_command:moodle_cleanup",
+    "replay": "infra.cli.replay_command:replay",
+    "dev": "infra.embedded.commands:dev",
+    "topics": "infra.cli.topics_commands:topics",
+    "import": "infra.cli.imports:imports",
+    "moodle_sync": "infra.cli.connection_command:moodle_sync",
+    "schedule": "infra.cli.schedule_commands:schedule",
+    "runs": "infra.cli.runs_commands:runs",
+    "alerts": "infra.cli.alerts_commands:alerts",
+    "config": "infra.cli.config_commands:config",
+    "keys": "infra.cli.keys_commands:keys",
+    "users": "infra.cli.users_commands:users",
+    "pull": "infra.cli.pull_commands:pull",
+    "dlq": "infra.cli.dlq_commands:dlq",
+    "mapping": "infra.cli.mapping_commands:mapping",
+    "selection": "infra.cli.mapping_commands:selection",
+    "parked": "infra.cli.parked_commands:parked",
+    "conflicts": "infra.cli.conflicts_commands:conflicts",
+    "sync": "infra.cli.sync_commands:sync",
+}
+"""Every command by its name: the module that is imported when it is called, and its function or group."""
+
+_OLDER_NAMES: Final = frozenset({"moodle_cleanup", "moodle_sync"})
 
 app = typer.Typer(
-    help="Rosterhub: changes in ELM, Zoho and the SIS reach Moodle, completions go back, by events on Kafka.",
+    cls=lazy_group(COMMANDS, hidden=_OLDER_NAMES),
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(run)
-app.command()(demo)
-app.command()(rebuild)
-app.command()(trace)
-app.command()(state)
-app.add_typer(replay, name="replay")
-app.add_typer(dev, name="dev")
-app.add_typer(topics, name="topics")
-app.add_typer(imports, name="import")
-app.command("reconcile")(reconcile_)
-app.command("test-connection")(check_connections)
-app.add_typer(moodle_sync, name="moodle_sync", hidden=True)
-app.add_typer(schedule, name="schedule")
-app.add_typer(runs, name="runs")
-app.command("cleanup")(clean)
-app.command("moodle_cleanup", hidden=True)(moodle_cleanup)
-app.add_typer(config, name="config")
-app.add_typer(keys, name="keys")
-app.add_typer(pull, name="pull")
-app.add_typer(dlq, name="dlq")
-app.add_typer(mapping, name="mapping")
-app.add_typer(selection, name="selection")
-app.add_typer(parked, name="parked")
-app.add_typer(conflicts, name="conflicts")
-app.add_typer(sync, name="sync")
-sync.command("users")(sync_users)
-sync.command("courses")(sync_courses)
+
+
+@app.callback()
+def hub() -> None:
+    """Rosterhub: changes in ELM, Zoho and the SIS reach Moodle, completions go back, by events on Kafka."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -79,9 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(args=arguments)
     except ValidationError as error:
-        for problem in error.errors():
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"{name}: {problem['msg']}", file=sys.stderr)
+        print(*problems(error), sep="\n", file=sys.stderr)
         sys.exit(2)
     except (HubError, EmbeddedError) as error:
         print(error, file=sys.stderr)

@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from infra.cli.endpoints import Demo, resolve
-from infra.cli.hub import release
-from infra.cli.parts import check_sites, feed_of, mapping_of, tenant_of
+from infra.cli.endpoints import Demo, release, resolve
+from infra.cli.parts import check_sites, mapping_of, tenant_of
 from infra.cli.summary import tables
+from infra.cli.systems import feed_of
 from infra.errors import HubError
 from infra.mapping import Mapping as Rules
 from infra.mapping import RuleIdentity

@@ -6,9 +6,10 @@ import typer
 
 from infra import logs
 from infra.cli.import_command import database
-from infra.cli.parts import mapping_of, zoho_of
+from infra.cli.parts import mapping_of
 from infra.cli.pull_sis import sis
 from infra.cli.pull_zoho import pull_zoho
+from infra.cli.systems import zoho_of
 from infra.mapping import RuleIdentity
 from infra.settings import Settings
 from producers.zoho.to_events import SOURCE

@@ -11,7 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from infra import logs
 from infra.cli.import_command import database
-from infra.cli.parts import mapping_of, sis_of
+from infra.cli.parts import mapping_of
+from infra.cli.systems import sis_of
 from infra.db.migrate import migrate
 from infra.mapping import Identity, RuleIdentity
 from infra.settings import Settings
@@ -56,7 +57,7 @@ def pull_sis(
     told = ", ".join(f"{value:,} {name}" for name, value in counts.items()) or "nothing"
     reason = f" ({summary.reason})" if summary.reason else ""
     console.print(f"Run {summary.run_id} {summary.state}{reason}: {told}")
-    return DONE if summary.state is RunState.SUCCEEDED else FAILED
+    return DONE if summary.state is RunState.SUCCESS else FAILED
 
 
 async def _pull(

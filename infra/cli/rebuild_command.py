@@ -9,7 +9,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from connectors.read_model.project import rebuild as rebuild_read_model
 from infra import collector
 from infra.cli.operating import operating
-from infra.cli.parts import projector_of, tenant_of
+from infra.cli.parts import tenant_of
+from infra.cli.roles.projector import projector_of
 from infra.settings import Settings
 from producers.decisions import Act, command_line_user, decide
 

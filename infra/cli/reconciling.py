@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from processors.comparison import Comparison, Kind, compare
 from processors.drift import Drift
 from producers.decisions import Act, decide, new_id
 from producers.entities import Entity
+from producers.figures import DRIFTED
 from schemas.directives import Directive, DirectiveKind
 from schemas.ids import Target, TenantId
 
@@ -54,9 +56,10 @@ class Report:
     def counts(self) -> dict[str, int]:
         """What a record of the run says: how many of everything."""
         compared = sum(self.comparison.compared.values())
-        drifts = len(self.comparison.drifts)
+        drifts = self.comparison.drifts
+        by_kind = Counter(f"{DRIFTED}{one.subject}_{one.kind}".lower() for one in drifts)
         left_out = {"in_flight": self.comparison.in_flight, "held": self.held}
-        return {"compared": compared, "drifts": drifts, **left_out, "calls": self.calls}
+        return {"compared": compared, "drifts": len(drifts), **left_out, "calls": self.calls, **by_kind}
 
 
 def reconcile(

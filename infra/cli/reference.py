@@ -6,7 +6,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from infra.cli.api_reference import api_page
 from infra.mapping import parse
+from infra.metrics import METRICS
 from infra.settings import reference as settings_reference
 from infra.stage import Stage
 from processors.topology import topology
@@ -44,6 +46,8 @@ def pages() -> Mapping[Path, str]:
         Path("reference/topics.md"): _topics(),
         Path("reference/reasons.md"): _reasons(),
         Path("reference/topology.md"): _topology(),
+        Path("reference/api.md"): _api(),
+        Path("reference/metrics.md"): _metrics(),
     }
 
 
@@ -78,10 +82,20 @@ def _topology() -> str:
         "moodle-sink": ((topics.commands,), (topics.results,)),
         "moodle-source": ((), (topics.observed,)),
         "elm-sink": ((CALLBACKS,), (CALLBACK_RESULTS,)),
+        "analytics": ((topics.calls, topics.results, CALLBACK_RESULTS), (topics.rates,)),
     }
     return _page("Topology", "The flow of records through topics and processes.", [
         picture(topology(parse(""), where), others)
     ])  # fmt: skip
+
+
+def _api() -> str:
+    about = (
+        "The addresses of the [HTTP application](../http-api.md) and their types, as in `/openapi.json`. "
+        "Each is served under `/v1` and `/api/v1`. `X-Tenant-ID` names the tenant wherever a key is needed. "
+        "Errors are [problems](../http-api.md#errors)."
+    )
+    return _page("HTTP API", about, api_page())
 
 
 def _settings() -> str:
@@ -102,7 +116,7 @@ def _topics() -> str:
             f"`{topic.name}`",
             f"`{topic.key}`",
             f"[{topic.schema}](../../schemas/avro/{topic.schema})" if topic.schema else _unregistered(topic),
-            "compacted" if topic.compacted else f"{topic.days} days" if topic.days else "for ever",
+            _kept(topic),
             topic.about,
         )
         for topic in (*TOPICS, *(changelog(stage.name) for stage in stages))
@@ -115,6 +129,11 @@ def _topics() -> str:
     return _page("Topics", about, _table(("Topic", "Key", "Schema", "Kept", "Holds"), rows))
 
 
+def _kept(topic: Topic) -> str:
+    days = f"{topic.days} days" if topic.days else ""
+    return ", ".join(filter(None, ["compacted" if topic.compacted else "", days])) or "for ever"
+
+
 def _unregistered(topic: Topic) -> str:
     return "[the message's](../dead-letters.md)" if topic.holds_dead_letters else "internal"
 
@@ -123,6 +142,26 @@ def _reasons() -> str:
     rows = [(f"`{reason}`", text) for reason, text in EXPLANATIONS.items()]
     about = "Why a command, a callback or a message did not simply succeed."
     return _page("Reason codes", about, _table(("Code", "Meaning"), rows))
+
+
+def _metrics() -> str:
+    rows = [
+        (
+            f"`{metric.name}`",
+            metric.kind,
+            ", ".join(f"`{label}`" for label in metric.labels),
+            metric.unit,
+            metric.about,
+            metric.shown_by,
+        )
+        for metric in METRICS
+    ]
+    about = (
+        "What `/metrics` of each process shows, beside what the Prometheus client tells of the process "
+        "itself (`process_*`, `python_*`). A histogram has `_bucket`, `_sum` and `_count`. Labels have few "
+        "values, and none is personal. [Metrics](../metrics.md) tells how Prometheus finds the processes."
+    )
+    return _page("Metrics", about, _table(("Name", "Type", "Labels", "Unit", "Meaning", "Shown by"), rows))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

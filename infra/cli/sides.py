@@ -1,61 +1,39 @@
-"""The two sides of a conflict: what the sources say, from the read model, and what Moodle has, read now.
+"""The side of a conflict that Moodle is: what it has, read now; for the others see `producers.sides`.
 
-Both hold personal data: for the eyes of whoever has to decide.
+It holds personal data: for the eyes of whoever has to decide.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-
-from psycopg.rows import dict_row
-from sqlalchemy import Engine
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from connectors.moodle.client import MoodleClient
 from connectors.moodle.faults import Refused
 from connectors.moodle.form import Params
 from connectors.moodle.settings import MoodleSettings
-from producers.held import Conflict, read_model
+from infra.cli.parts import mapping_of
+from infra.cli.systems import moodle_of
+from infra.errors import RetryLater
+from infra.settings import Settings
+from producers.held import Conflict
+from producers.sides import Side
 from schemas.moodle import CommandKind
 
-_PEOPLE: Final = """
-    SELECT source, person_id AS idnumber, username, email, first_name AS firstname, last_name AS lastname,
-           deleted
-    FROM read_model.people WHERE (tenant, person_id) = (%s, %s) ORDER BY source
-"""
-_COURSES: Final = """
-    SELECT source, course_id AS idnumber, short_name AS shortname, full_name AS fullname,
-           moodle_course_id AS id, deleted
-    FROM read_model.courses WHERE (tenant, course_id) = (%s, %s) ORDER BY source, source_record_id
-"""
+_SECONDS: Final = 20.0
+"""Somebody looks on."""
 _USER: Final = ("id", "idnumber", "username", "email", "firstname", "lastname", "suspended", "lastaccess")
 _COURSE: Final = ("id", "idnumber", "shortname", "fullname", "categoryname", "visible")
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """What one side says.
+def asking(settings: Settings) -> Callable[[Conflict, Sequence[Side]], list[Side]]:
+    """Return what asks the Moodle site of the tenant of a conflict; see `of_moodle`."""
 
-    Attributes:
-        name: of the source, or "moodle".
-        fields: by their names in Moodle.
-    """
+    def ask(conflict: Conflict, ours: Sequence[Side]) -> list[Side]:
+        target = mapping_of(settings).of(conflict.tenant).target
+        site = settings if target == settings.moodle_target else settings.at_site(target)
+        return of_moodle(moodle_of(site), conflict, ours)
 
-    name: str
-    fields: Mapping[str, Any]
-
-
-def of_sources(pool: Engine, conflict: Conflict) -> list[Side]:
-    """Return what each source says of the person or course.
-
-    Raises:
-        RetryLater: the database is away, or there is no read model yet.
-    """
-    of_user = conflict.subject is CommandKind.USER
-    query, entity = (_PEOPLE, conflict.person_id) if of_user else (_COURSES, conflict.course_id)
-    with read_model(pool) as connection, connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(query, [conflict.tenant, entity]).fetchall()
-    return [Side(row.pop("source"), {name: one for name, one in row.items() if one}) for row in rows]
+    return ask
 
 
 def of_moodle(settings: MoodleSettings, conflict: Conflict, ours: Sequence[Side]) -> list[Side]:
@@ -75,8 +53,12 @@ def of_moodle(settings: MoodleSettings, conflict: Conflict, ours: Sequence[Side]
 async def _read(settings: MoodleSettings, conflict: Conflict, ours: Sequence[Side]) -> list[Side]:
     of_user = conflict.subject is CommandKind.USER
     calls = _of_user(conflict) if of_user else _of_course(conflict, ours)
-    async with MoodleClient(settings) as moodle:
-        answers = await moodle.multiplex(calls)
+    try:
+        async with asyncio.timeout(_SECONDS), MoodleClient(settings) as moodle:
+            answers = await moodle.multiplex(calls)
+    except TimeoutError:
+        msg = f"Moodle does not answer within {_SECONDS:.0f} s"
+        raise RetryLater(msg) from None
     found: dict[int, Side] = {}
     for answer in answers:
         if isinstance(answer, Refused):

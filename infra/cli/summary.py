@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy import func, select
 
-from infra.cli.parts import changelog_of, database_of, kafka_of, registry_of, stages_of, topics_of
+from infra.cli.parts import database_of, kafka_of, registry_of, topics_of
+from infra.cli.stages import changelog_of, stages_of
 from infra.codec import Codec
 from infra.db.connect import database_trouble, engine
 from infra.db.tables import source_runs

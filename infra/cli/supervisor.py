@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ from infra.stopping import pause
 
 log = structlog.get_logger()
 
+TETHERED = (sys.executable, "-m", "infra.cli.tethered")
+"""How a module is run as a child that ends with its supervisor."""
 STOP_SECONDS = 15.0
 """How long a child may take to stop after SIGTERM before it is killed."""
 _SETTLED_SECONDS = 60.0

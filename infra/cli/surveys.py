@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,7 +13,14 @@ from sqlalchemy import Engine
 
 from connectors.moodle.client import MoodleClient
 from connectors.moodle_source.observed_topic import ObservedTopic
-from connectors.moodle_survey.observe import WRITERS, Observed, Site, observe_enrolments, observe_users
+from connectors.moodle_survey.observe import (
+    WRITERS,
+    Observed,
+    Site,
+    observe_enrolments,
+    observe_grades,
+    observe_users,
+)
 from connectors.moodle_survey.reads import read_accounts, read_courses, read_members
 from infra.call_log import Caller, call_log
 from infra.calls import Call, OnCall, nobody
@@ -21,13 +28,13 @@ from infra.cli.parts import (
     check_sites,
     kafka_of,
     mapping_of,
-    moodle_of,
     registry_of,
     sites_of,
     tenant_at_site,
     tenant_of,
 )
 from infra.cli.summary import tables
+from infra.cli.systems import moodle_of
 from infra.codec import Codec
 from infra.engine import EngineConfig
 from infra.errors import BadArgument
@@ -40,7 +47,7 @@ from processors.drift import Accounts
 from producers.held import read_model
 from schemas.calls import System
 from schemas.events import Role
-from schemas.ids import CourseId, MoodleCourseId, PersonId, Target, TenantId
+from schemas.ids import MoodleCourseId, Target, TenantId
 from schemas.moodle import CommandKind, MoodleCommand, ObservedKind
 from schemas.survey import CourseSeen
 from schemas.topics import TopicSet
@@ -245,21 +252,33 @@ def tell_users(place: Where, on_call: OnCall = nobody) -> Observed:
         HubError: something is set up wrongly, or another process observes the same.
     """
     people = [one.person_id for one in asked_of(place).accounts]
-    return asyncio.run(_observe(place, ObservedKind.USER, on_call, people, {}))
+    return asyncio.run(_observe(place, ObservedKind.USER, on_call, lambda site: observe_users(site, people)))
 
 
 def tell_enrolments(place: Where, on_call: OnCall = nobody) -> Observed:
     """Observe the members of all courses that the hub uses (target ENROLLMENTS); raises as `tell_users`."""
     courses = {one.moodle_course_id: one.course_id for one in asked_of(place).courses}
-    return asyncio.run(_observe(place, ObservedKind.ENROLMENT, on_call, [], courses))
+    return asyncio.run(
+        _observe(place, ObservedKind.ENROLMENT, on_call, lambda site: observe_enrolments(site, courses))
+    )
+
+
+def tell_grades(place: Where, on_call: OnCall = nobody) -> Observed:
+    """Observe the grades of whole courses, of the people and courses of the hub (target GRADES).
+
+    Raises:
+        RetryLater, HubError: as for `tell_users`.
+    """
+    asked = asked_of(place)
+    people = {one.moodle_user_id: one.person_id for one in asked.accounts if one.moodle_user_id is not None}
+    courses = {one.moodle_course_id: one.course_id for one in asked.courses}
+    return asyncio.run(
+        _observe(place, ObservedKind.GRADE, on_call, lambda site: observe_grades(site, people, courses))
+    )
 
 
 async def _observe(
-    place: Where,
-    kind: ObservedKind,
-    on_call: OnCall,
-    people: Collection[PersonId],
-    courses: Mapping[MoodleCourseId, CourseId],
+    place: Where, kind: ObservedKind, on_call: OnCall, observe: Callable[[Site], Awaitable[Observed]]
 ) -> Observed:
     settings = place.settings
     config = EngineConfig(
@@ -272,10 +291,7 @@ async def _observe(
     topic = ObservedTopic(config, place.topics.observed, stop, role=WRITERS[kind])
     try:
         async with MoodleClient(moodle_of(settings), on_call) as moodle:
-            site = Site(place.tenant, place.target, moodle, topic)
-            if kind is ObservedKind.USER:
-                return await observe_users(site, people)
-            return await observe_enrolments(site, courses)
+            return await observe(Site(place.tenant, place.target, moodle, topic))
     finally:
         stop.set()  # interrupted, Kafka is not waited for
         await topic.close()

@@ -8,6 +8,7 @@ import typer
 from infra.cli.asking import DryRun, Tenant, Why
 from infra.cli.operating import operating
 from infra.cli.parts import tenant_of
+from infra.cli.reconcile_command import sync_courses, sync_users
 from infra.errors import BadArgument
 from producers import entities
 from producers.decisions import command_line_user
@@ -72,3 +73,7 @@ def _pair(text: str) -> tuple[str, str]:
         msg = f"pair: {text!r} is not PERSON/COURSE"
         raise BadArgument(msg)
     return person_id, course_id
+
+
+sync.command("users")(sync_users)
+sync.command("courses")(sync_courses)

@@ -9,7 +9,8 @@ import typer
 from infra import topics_admin
 from infra.cli.claims import stop_services
 from infra.cli.endpoints import Demo, resolve
-from infra.cli.parts import all_topics, kafka_of, registry_of
+from infra.cli.parts import kafka_of, registry_of
+from infra.cli.stages import all_topics
 from infra.settings import Settings
 from infra.topics_admin import Difference
 

@@ -287,3 +287,122 @@ replay_items = Table(
     # Messages to be published again, as `topic/partition/offset`; none: the entity is asked for once more.
     Column("places", ARRAY(Text), nullable=False),
 )
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # viewer, operator or admin.
+    _text("role"),
+    Column("tenants", ARRAY(Text), nullable=False),
+    # Issuer and subject at the identity provider; none: a local user.
+    Column("subject", Text),
+    # Argon2id, with its parameters; none: not invited people cannot log in.
+    Column("password_hash", Text),
+    # SHA-256 of the text by which the user may choose a password, once.
+    Column("invitation", LargeBinary),
+    _time("invitation_until", nullable=True),
+    _time("created_at"),
+    _time("disabled_at", nullable=True),
+    _time("last_login_at", nullable=True),
+    Index("ux_users_subject", "subject", unique=True),
+    Index("ux_users_invitation", "invitation", unique=True),
+)
+
+user_sessions = Table(
+    "user_sessions",
+    metadata,
+    # SHA-256 of what the cookie holds.
+    Column("digest", LargeBinary, primary_key=True),
+    _text("user_name"),
+    # The one whose records are shown.
+    _text("tenant"),
+    _time("created_at"),
+    # Right to a minute.
+    _time("seen_at"),
+    _time("expires_at"),
+    Index("ix_user_sessions_user_name", "user_name"),
+    Index("ix_user_sessions_expires_at", "expires_at"),
+)
+
+login_failures = Table(
+    "login_failures",
+    metadata,
+    # SHA-256 of the name that was tried, or of the address it came from.
+    Column("digest", LargeBinary, primary_key=True),
+    # One after the other, since the last success or the last long pause.
+    Column("failures", Integer, nullable=False),
+    _time("last_at"),
+)
+
+# What is not, or was not, as it should be; at most one of a name is not resolved.
+incidents = Table(
+    "incidents",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    *(_text(name) for name in ("tenant", "alert", "subject", "severity")),
+    # OPEN, ACKNOWLEDGED or RESOLVED.
+    _text("state"),
+    _text("message"),
+    # Figures, without personal data.
+    Column("details", JSONB, nullable=False),
+    _time("opened_at"),
+    _time("seen_at"),
+    _time("resolved_at", nullable=True),
+    _time("acknowledged_at", nullable=True),
+    Column("acknowledged_by", Text),
+    _time("silenced_until", nullable=True),
+    # The severity with which it was last told.
+    Column("told", Text),
+    Index("ix_incidents_latest", "tenant", "id"),
+    Index(
+        "ux_incidents_open",
+        "tenant",
+        "alert",
+        "subject",
+        unique=True,
+        postgresql_where=text("state <> 'RESOLVED'"),
+    ),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _text("tenant"),
+    # Without one: of every alert, about every subject.
+    Column("alert", Text),
+    Column("subject", Text),
+    _time("until"),
+    _time("made_at"),
+    _text("made_by"),
+    _text("why"),
+    _time("ended_at", nullable=True),
+    Index("ix_silences_latest", "tenant", "id"),
+)
+
+# What each channel is told; decided once, sent at least once.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    _text("channel"),
+    # Such as `incident/12`, and what is told of it.
+    _text("about"),
+    _text("news"),
+    Column("notice", JSONB, nullable=False),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    _time("created_at"),
+    _time("next_try_at"),
+    _time("sent_at", nullable=True),
+    _time("given_up_at", nullable=True),
+    # Of the last try: a short code.
+    Column("error", Text),
+    Index("ux_notifications", "channel", "about", "news", unique=True),
+    Index(
+        "ix_notifications_open",
+        "channel",
+        "id",
+        postgresql_where=text("sent_at IS NULL AND given_up_at IS NULL"),
+    ),
+)

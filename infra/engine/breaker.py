@@ -9,7 +9,8 @@ import structlog
 
 from infra.engine.config import SinkConfig
 from infra.errors import HubError, RetryLater
-from infra.telemetry import ALARM, BREAKER, Status
+from infra.metrics import ALARM, BREAKER
+from infra.telemetry import Status
 
 _log = structlog.get_logger()
 

@@ -14,21 +14,24 @@ from typing import Any
 import structlog
 from confluent_kafka import Message
 
+from infra import tracing
 from infra.codec import UnreadableError
 from infra.engine import letters
 from infra.engine.breaker import Breaker
 from infra.engine.cluster import Cluster
 from infra.engine.config import EngineConfig, SinkConfig
-from infra.engine.envelope import Writer, event_id
+from infra.engine.envelope import Writer, event_id, handed_on, trace_of
 from infra.engine.errors import Aborted, WorkerFailed
 from infra.engine.group import Group, Rebalance
-from infra.engine.report import count_batch, obey, show_progress
+from infra.engine.report import count_batch, count_results, obey, show_progress
 from infra.engine.sink import Attempt, Background, Sink, Written
 from infra.engine.transactions import Transactions
 from infra.engine.watchdog import Watchdog
 from infra.errors import RetryLater, Stop
+from infra.metrics import WRITE_SECONDS
 from infra.stage import Output
-from infra.telemetry import WRITE_SECONDS, Status
+from infra.telemetry import Status
+from infra.tracing import UNCHANGED, Kind, Passage
 from schemas.deadletters import DeadLetter, Step
 from schemas.topics import Record
 
@@ -80,7 +83,8 @@ class Batch:
         records: what the sink is handed of them; none until they are decoded.
         readable: the messages that ``records`` were in.
         letters: dead letters of those that cannot be decoded, and of those that the other system refused.
-        outputs: what the sink returned; none until it has.
+        outputs: what the sink returned, each with the message that it tells of; none until it has.
+        passage: how the traces of the messages go on with the results.
         started: by `time.monotonic`.
     """
 
@@ -88,7 +92,8 @@ class Batch:
     records: list[Record] | None = None
     readable: list[Message] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
-    outputs: list[Output] | None = None
+    outputs: list[tuple[Output, Message]] | None = None
+    passage: Passage = UNCHANGED
     started: float = field(default_factory=time.monotonic)
 
     def drop(self, partitions: Iterable[int]) -> bool:
@@ -198,8 +203,12 @@ class Connector:
         if not batch.records:
             batch.outputs = []
             return
+        with tracing.batch(self._sink.name, Kind.CONSUMER, map(trace_of, batch.readable)) as batch.passage:
+            self._attempt_to_write(batch, batch.records)
+
+    def _attempt_to_write(self, batch: Batch, records: list[Record]) -> None:
         started = time.monotonic()
-        attempt = self._attempt = self._background.start(self._sink.write(batch.records))
+        attempt = self._attempt = self._background.start(self._sink.write(records))
         while not self._wait(attempt):
             self._poll()
             if self._attempt is not attempt:
@@ -235,7 +244,8 @@ class Connector:
             letters.refused(self._sink.name, batch.readable[index], records[index], Step.TASK_PUT, error)
             for index, error in written.refused.items()
         ]
-        batch.outputs = list(written.outputs)
+        causes = (batch.readable[index] for index in written.causes)
+        batch.outputs = list(zip(written.outputs, causes, strict=True))
 
     def _commit(self) -> None:
         """Commit the results with the offsets of the batch, and be done with it."""
@@ -245,14 +255,16 @@ class Connector:
         self._transactions.begin()
         self._writer.clock()
         origin = event_id(batch.messages[0])
-        for index, output in enumerate(batch.outputs):
-            self._writer.write(output, f"{origin}-{index}", None)
+        results = [(output, handed_on(cause, batch.passage)) for output, cause in batch.outputs]
+        for index, (output, headers) in enumerate(results):
+            self._writer.write(output, f"{origin}-{index}", headers)
         for letter in batch.letters:
             self._writer.bury(self._sink.dead_letters, letter)
         self._transactions.commit(self._group.uncommitted(), self._group.metadata)
         self._group.mark_committed()
         dead = Counter(letter.reason for letter in batch.letters)
         count_batch(self._sink.name, batch.messages, dead, self._transactions, batch.started)
+        count_results(self._sink.name, results)
         batch.messages = []
 
     def _commit_markers(self) -> None:

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from infra.engine.cluster import Place
 from infra.engine.config import EngineConfig, consumer_settings
 from infra.engine.errors import WorkerFailed
-from infra.telemetry import PARTITIONS, REBALANCES
+from infra.metrics import PARTITIONS, REBALANCES
 
 _COMMITTED_SECONDS = 10.0
 _COMMITTED_PATIENCE_SECONDS = 180.0

@@ -5,12 +5,14 @@ from collections.abc import Mapping
 
 from confluent_kafka import Message
 
+from infra import tracing
 from infra.codec import Codec, UnreadableError
 from infra.engine import letters
-from infra.engine.envelope import Writer, event_id, trace_of
+from infra.engine.envelope import Writer, event_id, handed_on, trace_of
 from infra.engine.tables import PartitionTable
 from infra.errors import Rejected
 from infra.stage import Handler, Output, Stage
+from infra.tracing import Kind, Passage
 from schemas.deadletters import DeadLetter, Step
 from schemas.reasons import Reason
 from schemas.topics import Record, Topic
@@ -37,7 +39,7 @@ class Handling:
         self._inputs: dict[str, tuple[Topic, Handler]] = {
             topic.name: (topic, handler) for topic, handler in stage.handlers.items()
         }
-        self._decode = codec.decode
+        self._decode, self._encode = codec.decode, codec.encode
         self._writer = writer
         self._dead_letters = dead_letters
         self.dead: Counter[Reason] = Counter()
@@ -50,13 +52,14 @@ class Handling:
             Exception: whatever a handler raises, except `Rejected`; it is a bug.
         """
         self._writer.clock()
-        for start in range(0, len(messages), _PORTION):
-            portion = messages[start : start + _PORTION]
-            read = [(message, self._read(message)) for message in portion]
-            answers = [(message, self._apply(message, record, tables)) for message, record in read]
-            for message, outputs in answers:
-                if outputs:
-                    self._write(message, outputs)
+        with tracing.batch(self._role, Kind.CONSUMER, map(trace_of, messages)) as passage:
+            for start in range(0, len(messages), _PORTION):
+                portion = messages[start : start + _PORTION]
+                read = [(message, self._read(message)) for message in portion]
+                answers = [(message, self._apply(message, record, tables)) for message, record in read]
+                for message, outputs in answers:
+                    if outputs:
+                        self._write(message, outputs, passage)
 
     def _read(self, message: Message) -> Record | UnreadableError:
         try:
@@ -84,8 +87,12 @@ class Handling:
         self._writer.bury(self._dead_letters, letter)
         return []
 
-    def _write(self, message: Message, outputs: list[Output]) -> None:
-        trace = trace_of(message)
+    def _write(self, message: Message, outputs: list[Output], passage: Passage) -> None:
+        headers = handed_on(message, passage)
         for index, output in enumerate(outputs):
+            if output.dead is not None:
+                value = self._encode(output.topic, output.record)
+                self._bury(letters.held_back(self._role, message, output, output.dead, value))
+                continue
             name = None if output.topic.internal else f"{event_id(message)}-{index}"
-            self._writer.write(output, name, trace)
+            self._writer.write(output, name, headers)

@@ -1,16 +1,20 @@
 """Dead letters made of messages that could not be read or acted on."""
 
 from datetime import UTC, datetime
+from typing import Final
 
 from confluent_kafka import Message
 
 from infra.codec import UnreadableError
 from infra.engine.envelope import headers_of
 from infra.errors import Rejected
+from infra.stage import Output
 from schemas.deadletters import About, DeadLetter, Headers, Step, about, attempts, without_ours
 from schemas.reasons import Reason
 from schemas.topics import Record
 
+NOWHERE: Final = -1
+"""The offset of a message that was never in its topic."""
 _LARGEST = 900_000
 """Bytes of a message that still fit, with what a letter adds, under Kafka's usual limit of 1 MiB."""
 
@@ -24,6 +28,37 @@ def unreadable(role: str, message: Message, error: UnreadableError) -> DeadLette
 def refused(role: str, message: Message, record: Record, step: Step, error: Rejected) -> DeadLetter:
     """Return ``message``, which held ``record``, as a dead letter."""
     return _letter(role, message, about(record), step, error.reason, error)
+
+
+def held_back(role: str, message: Message, output: Output, error: Rejected, value: bytes) -> DeadLetter:
+    """Return ``output``, which ``role`` does not send, as a dead letter.
+
+    It lies nowhere else, so its offset is -1. Its key is of the partition of ``message``.
+
+    Args:
+        role: the stage.
+        message: on whose occasion.
+        output: what is held back.
+        error: why.
+        value: the record, encoded.
+    """
+    told = about(output.record)
+    return DeadLetter(
+        role=role,
+        topic=output.topic.name,
+        partition=message.partition() or 0,
+        offset=NOWHERE,
+        step=Step.TRANSFORMATION,
+        reason=error.reason,
+        error_class=type(error).__name__,
+        error=str(error),
+        failed_at=datetime.now(UTC),
+        tenant=told.tenant,
+        kind=told.kind,
+        entity=told.entity,
+        message_key=output.record.key.encode(),
+        message_value=value,
+    )
 
 
 def _letter(

@@ -10,7 +10,8 @@ from infra.engine.cluster import Cluster
 from infra.engine.config import EngineConfig, reader_settings
 from infra.engine.errors import WorkerFailed
 from infra.engine.store import Store
-from infra.telemetry import RESTORED, Status
+from infra.metrics import RESTORED
+from infra.telemetry import Status
 
 _BATCH = 5_000
 _POLL_SECONDS = 0.5

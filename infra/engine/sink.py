@@ -21,10 +21,12 @@ class Written(NamedTuple):
         outputs: what is to be produced.
         refused: why the other system does not take a record, by its index in the batch; each becomes a dead
             letter beside the outputs.
+        causes: of each output, the index of the record that it tells of.
     """
 
     outputs: Sequence[Output]
     refused: Mapping[int, Rejected]
+    causes: Sequence[int]
 
 
 class Sink(Protocol[R_contra]):

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer, Topic
 
 from infra.engine.config import EngineConfig, producer_settings
 from infra.engine.errors import Aborted, WorkerFailed
-from infra.telemetry import TRANSACTIONS
+from infra.metrics import TRANSACTIONS
 from schemas.deadletters import Header
 
 _CALL_SECONDS = 5.0

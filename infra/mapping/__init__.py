@@ -2,6 +2,6 @@
 
 from infra.mapping.identity import Identity, RuleIdentity
 from infra.mapping.load import MappingError, load, parse
-from infra.mapping.model import Mapping, TenantRules
+from infra.mapping.model import Mapping, TenantRules, Waiting
 
-__all__ = ["Identity", "Mapping", "MappingError", "RuleIdentity", "TenantRules", "load", "parse"]
+__all__ = ["Identity", "Mapping", "MappingError", "RuleIdentity", "TenantRules", "Waiting", "load", "parse"]

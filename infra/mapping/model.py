@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
 from infra.mapping.templates import Choice, Template, choice, template
 from schemas.events import EnrolmentStatus
@@ -249,6 +249,13 @@ _SIS = SourceRules(
 BUILT_IN = {"elm": _ELM, "zoho": _ZOHO, "sis": _SIS}
 
 
+class Waiting(StrEnum):
+    """What can wait for something else; the words are those of the stages' keys."""
+
+    ENROLMENT = "enrolment"
+    COMPLETION = "completion"
+
+
 class TenantRules(_Part):
     """All rules of one tenant.
 
@@ -256,12 +263,14 @@ class TenantRules(_Part):
         target: the Moodle site of the tenant.
         authority: by kind (``person``) or field (``person.email``): sources, the first that has a value wins.
         values: fields that every template may use, such as ``username_prefix``.
+        expire_days: after how many days what waits, by kind, waits no more; what is not named waits on.
         sources: rules by source.
     """
 
     target: Target = Target("default")
     authority: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     values: dict[str, str] = Field(default_factory=lambda: {"username_prefix": "sis_"})
+    expire_days: dict[Waiting, PositiveInt] = Field(default_factory=dict)
     sources: dict[str, SourceRules] = Field(default_factory=lambda: dict(BUILT_IN))
 
     @field_validator("authority")
@@ -277,6 +286,10 @@ class TenantRules(_Part):
     def source(self, name: str) -> SourceRules:
         """Return the rules for the source ``name``; of a source that is not named, the plain ones."""
         return self.sources.get(name) or _ELM
+
+    def patience(self, what: Waiting) -> int | None:
+        """Return the days after which ``what`` waits no more; none: it waits for ever."""
+        return self.expire_days.get(what)
 
     @cached_property
     def suspends_debtors(self) -> bool:
@@ -299,6 +312,10 @@ class Mapping(_Part):
     def of(self, tenant: TenantId) -> TenantRules:
         """Return the rules of ``tenant``."""
         return self.tenants.get(tenant, self.general)
+
+    def expires(self, what: Waiting) -> bool:
+        """Tell whether ``what`` of any tenant waits for some time only."""
+        return any(what in rules.expire_days for rules in (self.general, *self.tenants.values()))
 
     @cached_property
     def digest(self) -> str:

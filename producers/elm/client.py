@@ -14,6 +14,7 @@ from yarl import URL
 
 from infra.errors import HubError
 from infra.http_client import retry_after
+from infra.metrics import AUTH_FAILURES
 from producers.elm.query import next_query
 from producers.elm.settings import ElmFeedSettings
 
@@ -116,6 +117,7 @@ def _check(status: int, headers: Mapping[str, str]) -> None:
     if status == HTTPStatus.OK:
         return
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        AUTH_FAILURES.labels("ELM").inc()
         raise FeedError("unauthorised")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         raise FeedError("redirect")

@@ -10,6 +10,8 @@ from aiohttp import web
 from producers.web import health, pages, readiness
 from producers.web.auth import Guard
 from producers.web.background import Background, repeating
+from producers.web.dashboard import site
+from producers.web.dashboard.page import Dashboard
 from producers.web.locks import LOCKS, Locks
 from producers.web.metrics import measured
 from producers.web.openapi import document
@@ -17,6 +19,7 @@ from producers.web.problems import problems
 from producers.web.readiness import Probe
 from producers.web.routes import Route
 from producers.web.services import INTAKE, SERVICES, WebServices
+from producers.web.traces import traced
 
 _log = structlog.get_logger()
 
@@ -31,6 +34,7 @@ def build_app(
     routes: Sequence[Route],
     background: Sequence[Background] = (),
     probes: Sequence[Probe] = (),
+    dashboard: Dashboard | None = None,
 ) -> web.Application:
     """Return the application that serves ``routes`` beside liveness and documentation.
 
@@ -39,9 +43,10 @@ def build_app(
         routes: of the sources, paths without prefix.
         background: what the sources do beside requests; see `producers.web.background.repeating`.
         probes: look at what the application stands on, for ``/readyz``.
+        dashboard: the pages for people; none: there are none.
     """
     settings = services.settings
-    app = web.Application(middlewares=[measured, problems], client_max_size=settings.max_body_bytes)
+    app = web.Application(middlewares=[measured, problems, traced], client_max_size=settings.max_body_bytes)
     app[SERVICES] = services
     app[LOCKS] = Locks()
     app[INTAKE] = services.batcher()
@@ -56,6 +61,8 @@ def build_app(
             app.router.add_route(route.method, route.known_as, guard.before(route))
     pages.mount(app, document(routes, settings))
     readiness.mount(app, probes)
+    if dashboard is not None:
+        site.mount(app, dashboard)
     app.on_response_prepare.append(_secure)
     app.on_cleanup.append(_close)
     app.cleanup_ctx.extend([repeating("idempotency", _SWEEP_SECONDS, _remove_expired), *background])

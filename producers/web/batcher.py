@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy import Connection
 
+from infra import tracing
 from infra.errors import RetryLater
 from producers.candidates import Answer, Origin
 from producers.intake import Also, nothing
@@ -62,6 +63,7 @@ class _Job(NamedTuple):
     work: Work
     also: Also
     done: asyncio.Future[list[Answer]]
+    traceparent: str | None
 
 
 Outcome = list[Answer] | Exception
@@ -119,7 +121,7 @@ class Batcher:
         """
         if self._waiting + len(work.records) > self._limit:
             raise unavailable("Too many records wait to be taken in; send this again later.")
-        job = _Job(work, also, asyncio.get_running_loop().create_future())
+        job = _Job(work, also, asyncio.get_running_loop().create_future(), tracing.current())
         group = (work.origin, work.kind)
         self._lines.setdefault(group, _Line()).waiting.append(job)
         self._waiting += len(work.records)
@@ -216,5 +218,7 @@ def _together(jobs: Sequence[_Job]) -> list[list[Answer]]:
         for job, place in zip(jobs, places, strict=True):
             job.also(connection, answers[place])
 
-    answers = jobs[0].work.take(records, also)
+    traces = [job.traceparent for job in jobs for _ in job.work.records]
+    with tracing.of_records(traces):
+        answers = jobs[0].work.take(records, also)
     return [answers[place] for place in places]

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import Engine, Row, func, or_, select, update
+from sqlalchemy import Connection, Engine, Row, func, or_, select, update
 
 from infra.db.connect import database_trouble
 from infra.db.tables import api_keys as keys
+from producers.decisions import Act, note
 from producers.web.routes import Scope
 from schemas.ids import TenantId
 
@@ -71,6 +72,9 @@ def create(
     tenants: Sequence[TenantId],
     scopes: Collection[Scope],
     expires_at: datetime | None = None,
+    *,
+    by: str = "",
+    why: str = "",
 ) -> tuple[str, ApiKey]:
     """Make a key; the text returned first is shown this once and kept nowhere.
 
@@ -80,6 +84,8 @@ def create(
         tenants: at least one.
         scopes: at least one.
         expires_at: with time zone; none: it does not expire.
+        by: who makes it, for the audit; see `producers.decisions.Act`.
+        why: in their words.
 
     Raises:
         RetryLater: the database is away.
@@ -98,6 +104,7 @@ def create(
     }
     with database_trouble(), engine.begin() as connection:
         connection.execute(keys.insert().values(row))
+        _note(connection, "key.create", made, by, why)
     return plain, made
 
 
@@ -107,12 +114,22 @@ def listed(engine: Engine) -> list[ApiKey]:
         return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.created_at))]
 
 
-def revoke(engine: Engine, key_id: str) -> bool:
+def revoke(engine: Engine, key_id: str, *, by: str = "", why: str = "") -> bool:
     """Refuse the key from now on; false if there is none of that id. Revoking again changes nothing."""
     now = func.coalesce(keys.c.revoked_at, func.clock_timestamp())
     with database_trouble(), engine.begin() as connection:
-        done = connection.execute(update(keys).where(keys.c.key_id == key_id).values(revoked_at=now))
-    return done.rowcount > 0
+        own = update(keys).where(keys.c.key_id == key_id).values(revoked_at=now)
+        row = connection.execute(own.returning(*keys.c)).one_or_none()
+        if row is not None:
+            _note(connection, "key.revoke", _key(row), by, why)
+    return row is not None
+
+
+def _note(connection: Connection, action: str, key: ApiKey, by: str, why: str) -> None:
+    """Note in the audit of each tenant of the key what was done with it, if somebody is named."""
+    scopes = {"scopes": " ".join(sorted(key.scopes))}
+    acts = [Act(by, action, f"key/{key.key_id}", tenant, why, scopes) for tenant in key.tenants]
+    note(connection, acts if by else [])
 
 
 def find(engine: Engine, digest: bytes) -> ApiKey | None:

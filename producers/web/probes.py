@@ -90,6 +90,8 @@ def probes(engine: Engine, brokers: Brokers, registry: Registry, known: Topic) -
     """
 
     def registry_answers() -> str:
+        if not registry.url:
+            return "has no address: set SCHEMA_REGISTRY_URL"
         registry.compatibility(known.subject)
         return ""
 

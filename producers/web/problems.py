@@ -102,25 +102,32 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Turn every error into a problem. The outermost middleware."""
     try:
         return await handler(request)
-    except Problem as problem:
-        return problem.response()
-    except RetryLater as error:
-        _log.warning("request_not_taken", path=route_of(request), reason=str(error))
-        return unavailable(str(error), error.retry_after).response()
     except web.HTTPException as error:
-        return _of_aiohttp(error)
+        if error.status < HTTPStatus.BAD_REQUEST:
+            raise
+        return problem_of(request, error).response()
     except Exception as error:  # noqa: BLE001 - the outermost boundary: the client gets an answer, we the place
-        # Texts of foreign errors may hold values of records: only their kind and place are told.
-        places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
-        _log.error("request_failed", path=route_of(request), fault=type(error).__name__, places=places)
-        return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request failed; it is logged.").response()
+        return problem_of(request, error).response()
 
 
-def _of_aiohttp(error: web.HTTPException) -> web.StreamResponse:
-    if error.status < HTTPStatus.BAD_REQUEST:
-        raise error
+def problem_of(request: web.Request, error: Exception) -> Problem:
+    """Return what the client is told of ``error``; what nobody expected is logged."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RetryLater):
+        _log.warning("request_not_taken", path=route_of(request), reason=str(error))
+        return unavailable(str(error), error.retry_after)
+    if isinstance(error, web.HTTPException):
+        return _of_aiohttp(error)
+    # Texts of foreign errors may hold values of records: only their kind and place are told.
+    places = [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-4:]]
+    _log.error("request_failed", path=route_of(request), fault=type(error).__name__, places=places)
+    return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "The request failed; it is logged.")
+
+
+def _of_aiohttp(error: web.HTTPException) -> Problem:
     kept = {name: error.headers[name] for name in ("Allow",) if name in error.headers}
-    return Problem(error.status, _DETAILS.get(error.status, ""), title=error.reason, headers=kept).response()
+    return Problem(error.status, _DETAILS.get(error.status, ""), title=error.reason, headers=kept)
 
 
 _DETAILS: Final[Mapping[int, str]] = {

@@ -109,26 +109,28 @@ def _looked(probe: Probe) -> Finding:
     return Finding(probe.name, not reason, reason, seconds, probe.needed)
 
 
+READINESS: Final = web.AppKey("readiness", Readiness)
+"""``request.app[READINESS]``: looks at what the application stands on."""
+
+
 def mount(app: web.Application, probes: Sequence[Probe]) -> None:
     """Serve ``/livez``, ``/readyz``, ``/healthz`` and ``/metrics``, which need no key."""
 
     async def context(_: web.Application) -> AsyncIterator[None]:
-        readiness = Readiness(probes)
-        asked.append(readiness)
         yield
         await readiness.close()
 
-    asked: list[Readiness] = []
+    readiness = app[READINESS] = Readiness(probes)
     app.cleanup_ctx.append(context)
     app.router.add_get("/livez", _live)
-    app.router.add_get("/readyz", _answering(asked, all_of=False))
-    app.router.add_get("/healthz", _answering(asked, all_of=True))
+    app.router.add_get("/readyz", _answering(all_of=False))
+    app.router.add_get("/healthz", _answering(all_of=True))
     app.router.add_get("/metrics", _metrics)
 
 
-def _answering(asked: Sequence[Readiness], *, all_of: bool) -> Handler:
-    async def answer(_: web.Request) -> web.Response:
-        findings = await asked[0].findings()
+def _answering(*, all_of: bool) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        findings = await request.app[READINESS].findings()
         missing = [one for one in findings if not one.ok and (all_of or one.needed)]
         status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
         return web.Response(

@@ -5,7 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from aiohttp import web
@@ -18,6 +18,7 @@ from infra.stopping import mirrored, pause
 from infra.telemetry import Status
 from producers.web.app import build_app
 from producers.web.background import Background
+from producers.web.dashboard.page import Dashboard
 from producers.web.readiness import Probe
 from producers.web.routes import Route
 from producers.web.services import INTAKE, WebServices, pool_size
@@ -26,8 +27,22 @@ from producers.web.settings import WebSettings
 _log = structlog.get_logger()
 
 ROLE: Final = "api"
-Routes = Callable[[WebServices], Sequence[Route]]
-"""Returns the routes of the sources."""
+
+
+class Served(NamedTuple):
+    """What the application serves.
+
+    Attributes:
+        routes: of the sources and of the admin API.
+        dashboard: the pages for people; none: there are none.
+    """
+
+    routes: Sequence[Route]
+    dashboard: Dashboard | None = None
+
+
+Serving = Callable[[WebServices], Served]
+"""Returns what is served."""
 Probes = Callable[[Engine], Sequence[Probe]]
 """Returns the probes, given the pool of connections to the hub's database."""
 
@@ -41,7 +56,7 @@ _BACKLOG: Final = 1_024
 def run_api(
     settings: WebSettings,
     database_url: str,
-    routes: Routes,
+    serving: Serving,
     stop: threading.Event,
     status: Status | None = None,
     background: Sequence[Background] = (),
@@ -54,7 +69,7 @@ def run_api(
     Args:
         settings: of the application.
         database_url: of the hub's database; its tables are brought up to date.
-        routes: makes the routes.
+        serving: makes what is served.
         stop: set by a signal.
         status: what is shown of it.
         background: what the sources do beside requests.
@@ -68,7 +83,8 @@ def run_api(
     pool = engine(database_url, pool_size=pool_size(settings))
     services = WebServices(pool, settings)
     try:
-        app = build_app(services, routes(services), background, probes(pool))
+        served = serving(services)
+        app = build_app(services, served.routes, background, probes(pool), served.dashboard)
         asyncio.run(_serve(app, settings, stop, status or Status(ROLE)))
     finally:
         pool.dispose()

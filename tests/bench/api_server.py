@@ -8,12 +8,10 @@ from __future__ import annotations
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 
 from infra.errors import HubError
 from infra.mapping import RuleIdentity, TenantRules
-from producers.web.routes import Route
-from producers.web.serve import run_api
+from producers.web.serve import Served, run_api
 from producers.web.services import WebServices
 from producers.web.settings import WebSettings
 from producers.zoho.routes import ZohoWeb
@@ -28,10 +26,10 @@ def main(database: str, port: str) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     zoho = ZohoWeb(ZohoSettings(tenant=TenantId("t")), lambda _: RuleIdentity(TenantRules(), "zoho"))
 
-    def routes(services: WebServices) -> Sequence[Route]:
-        return [PEOPLE_ROUTE, *zoho.routes(services)]
+    def serving(services: WebServices) -> Served:
+        return Served([PEOPLE_ROUTE, *zoho.routes(services)])
 
-    run_api(WebSettings(port=int(port)), database, routes, stop, background=[zoho.background])
+    run_api(WebSettings(port=int(port)), database, serving, stop, background=[zoho.background])
 
 
 if __name__ == "__main__":

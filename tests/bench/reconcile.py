@@ -20,8 +20,10 @@ from confluent_kafka import Producer
 
 from connectors.read_model.project import rebuild
 from infra import collector
-from infra.cli.parts import changelog_of, kafka_of, projector_of, registry_of, sites_of, stages_of
+from infra.cli.parts import kafka_of, registry_of, sites_of
 from infra.cli.reconciling import Report, reconcile
+from infra.cli.roles.projector import projector_of
+from infra.cli.stages import changelog_of, stages_of
 from infra.cli.surveys import where
 from infra.cli.topics_commands import apply_topics
 from infra.codec import Codec

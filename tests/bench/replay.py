@@ -23,9 +23,10 @@ from connectors.read_model.project import rebuild
 from infra import collector, topics_admin
 from infra.cli.chronicle import Archive
 from infra.cli.history import Request, Source, topic_of
-from infra.cli.parts import kafka_of, mapping_of, projector_of, registry_of, sites_of
+from infra.cli.parts import kafka_of, mapping_of, registry_of, sites_of
 from infra.cli.rehearsal import rehearse
 from infra.cli.replay_report import gather
+from infra.cli.roles.projector import projector_of
 from infra.cli.story import story_of
 from infra.codec import Codec
 from infra.db.connect import engine

@@ -1,6 +1,7 @@
 """The recorded session: what was done by hand between the calls, when, and the calls noted only in words."""
 
 from collections.abc import Callable
+from decimal import Decimal
 
 from infra.simulators.moodle import (
     CoursePatch,
@@ -15,6 +16,7 @@ from infra.simulators.moodle import (
     seed,
 )
 from infra.simulators.moodle.completion import run_cron
+from infra.simulators.moodle.grades import set_grade
 from tests.contract.database import VARS_COURSE
 
 Pairs = list[tuple[str, str]]
@@ -96,6 +98,7 @@ BEFORE: dict[int, Callable[[MoodleState], None]] = {
     147: lambda state: void(add_completions(state, [NewCompletion(11, 2, 1795238023, aggregated=False)])),
     148: _cron,
     150: lambda state: void(add_completions(state, [NewCompletion(12, 2, criterion=False)])),
+    173: lambda state: set_grade(state, 11, 2, Decimal("77.5")),
     217: _debug(True),
     226: _debug(False),
     241: lambda state: void(seed(state, Seed(courses=[SeedCourse("VARS", self_completion=False)]))),

@@ -42,7 +42,7 @@ class NotingSink:
             Output(self.outputs[0], counting.result("people", record.person_id, record.version_sequence))
             for record in records
         ]
-        return Written(outputs, {})
+        return Written(outputs, {}, range(len(records)))
 
     async def close(self) -> None:
         """Nothing to close."""

@@ -27,11 +27,13 @@ from infra.simulators.moodle import serve as serve_moodle
 from infra.simulators.moodle.faults import Fault
 from infra.simulators.seed import SeedPlan, records
 from infra.simulators.seed_oracle import expected
-from tests.faults.test_whole_way import TOKEN, World, roles
+from tests.faults.test_whole_way import TOKEN, WAY, World, roles
 from tests.services import START_SECONDS, guarded, temporary_folder
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
+FIRST = 100
+"""Records that the feed has from the beginning."""
 FEED = list(records(SeedPlan(seed=7, records=300, courses=8, broken=0.02)))
 COMMAND = (sys.executable, "-m", "infra.cli.main", "run", "--until-idle", "--json", "--timeout", "300")
 PATIENCE = 120.0
@@ -44,7 +46,7 @@ QUICK = {
     "MOODLE_RATE_LIMIT_BASE_DELAY_MS": "50",
     "MOODLE_RATE_LIMIT_MAX_RETRIES": "1",
     "STOP_RETRY_INTERVAL": "1",
-    "WATCHDOG_SECONDS": "15",
+    "WATCHDOG_SECONDS": "11",  # a call to a broker that has just died may never return
     "API_PORT": "0",
     "LOG_FORMAT": "json",
 }
@@ -146,9 +148,9 @@ def _answer(url: str, method: str) -> tuple[int, str]:
 
 
 @asynccontextmanager
-async def trial(env: dict[str, str], folder: Path, records_first: int) -> AsyncIterator[Trial]:
-    """Run a hub with Moodle and ELM around it, served here; it ends with the block."""
-    moodle, elm = MoodleState(), ElmState(TOKEN, seed=FEED[:records_first])
+async def trial(env: dict[str, str], folder: Path, *some_roles: str) -> AsyncIterator[Trial]:
+    """Run a hub, all roles or some, with Moodle and ELM around it, served here; it ends with the block."""
+    moodle, elm = MoodleState(), ElmState(TOKEN, seed=FEED[:FIRST])
     async with serve_moodle(moodle, 0) as moodle_url, serve_elm(elm, 0) as server:
         env = QUICK | env | {
             "DATA_DIR": str(folder / "hub"),
@@ -162,10 +164,10 @@ async def trial(env: dict[str, str], folder: Path, records_first: int) -> AsyncI
         world.open_courses(8)
         with world.log.open("ab") as log:
             hub = await asyncio.create_subprocess_exec(
-                *COMMAND, env={**os.environ, **env}, stdout=asyncio.subprocess.PIPE, stderr=log
+                *COMMAND, *some_roles, env={**os.environ, **env}, stdout=asyncio.subprocess.PIPE, stderr=log
             )
         try:
-            yield Trial(world, hub, records_first)
+            yield Trial(world, hub, FIRST)
         finally:
             if hub.returncode is None:
                 hub.terminate()
@@ -198,7 +200,7 @@ async def test_services_go_away_and_come_back(data: Path, tmp_path: Path) -> Non
         "SCHEMA_REGISTRY_URL": found.schema_registry_url,
         "DATABASE_URL": found.database_url,
     }
-    async with trial(env, tmp_path, 100) as hub:
+    async with trial(env, tmp_path) as hub:
         assert await hub.ask("moodle-source", "/pause", "POST") == (200, "ok\n")  # so it cannot become idle
         await hub.caught_up()
 
@@ -234,15 +236,15 @@ async def test_services_go_away_and_come_back(data: Path, tmp_path: Path) -> Non
 
 
 async def test_moodle_and_elm_in_trouble(
-    kafka: str, registry_url: str, fresh_database: str, topic_prefix: str, tmp_path: Path
+    kafka: str, registry_url: str, empty_database: str, topic_prefix: str, tmp_path: Path
 ) -> None:
     env = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
         "SCHEMA_REGISTRY_URL": registry_url,
-        "DATABASE_URL": fresh_database,
+        "DATABASE_URL": empty_database,
         "TOPIC_PREFIX": topic_prefix,
     }
-    async with trial(env, tmp_path, 100) as hub:
+    async with trial(env, tmp_path, *WAY) as hub:
         await feed_in_trouble(hub)
         await completions_in_trouble(hub)
         for fault in MOODLE_FAULTS:

@@ -101,7 +101,7 @@ def usernames(moodle: MoodleState) -> set[str]:
 
 
 async def test_a_broken_moodle_delays_only_its_own_tenant(
-    kafka: str, registry_url: str, fresh_database: str, topic_prefix: str, tmp_path: Path
+    kafka: str, registry_url: str, empty_database: str, topic_prefix: str, tmp_path: Path
 ) -> None:
     first, north, log, port = MoodleState(), MoodleState(), tmp_path / "hub.log", free_port()
     async with serve_moodle(first, 0) as first_url, serve_moodle(north, 0) as north_url:
@@ -111,7 +111,7 @@ async def test_a_broken_moodle_delays_only_its_own_tenant(
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "SCHEMA_REGISTRY_URL": registry_url,
-            "DATABASE_URL": fresh_database,
+            "DATABASE_URL": empty_database,
             "TOPIC_PREFIX": topic_prefix,
             "DATA_DIR": str(tmp_path / "data"),
             "MAPPING_FILE": str(tmp_path / "mapping.toml"),

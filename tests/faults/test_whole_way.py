@@ -30,10 +30,12 @@ TOKEN = "a token of the test"
 PLAN = SeedPlan(seed=7, records=600, courses=8, broken=0.02)
 ACTIVE = 0
 LATER = "2026-11-20T08:06:43.000-08:00"
-GROWN_UP = 2.0
+GROWN_UP = 1.0
 """Seconds after which a process may be killed: about what it needs to start, so that some die at that too."""
 COMMAND = (sys.executable, "-m", "infra.cli.main", "run")
 SHARED = ("people", "courses", "completions", "moodle-sink", "elm-sink", "relay", "elm-poll")
+WAY = (*SHARED, "references", "clock", "moodle-source")
+"""The roles on the way from ELM to Moodle and back, and those that a hub has to have to be idle."""
 QUICK = {
     "ELM_POLL_INTERVAL": "1",
     "MOODLE_CATALOGUE_INTERVAL": "1",
@@ -72,8 +74,9 @@ class World:
                 process.terminate()
             await process.communicate()
 
-    async def until_idle(self) -> dict[str, Any]:
-        process = await self.run("--until-idle", "--json", "--timeout", "240")
+    async def until_idle(self, *roles: str) -> dict[str, Any]:
+        """Run a hub, all roles or some, until it is idle; return its summary."""
+        process = await self.run(*roles, "--until-idle", "--json", "--timeout", "240")
         output, _ = await process.communicate()
         assert process.returncode == 0, self.log.read_text()[-4000:]
         return dict(json.loads(output))
@@ -119,14 +122,14 @@ class World:
 
 @pytest.fixture
 async def world(
-    kafka: str, registry_url: str, fresh_database: str, topic_prefix: str, tmp_path: Path
+    kafka: str, registry_url: str, empty_database: str, topic_prefix: str, tmp_path: Path
 ) -> AsyncIterator[World]:
     moodle, elm = MoodleState(), ElmState(TOKEN)
     async with serve_moodle(moodle, 0) as moodle_url, _elm(elm) as server:
         env = QUICK | {
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "SCHEMA_REGISTRY_URL": registry_url,
-            "DATABASE_URL": fresh_database,
+            "DATABASE_URL": empty_database,
             "TOPIC_PREFIX": topic_prefix,
             "DATA_DIR": str(tmp_path / "data"),
             "MOODLE_URL": moodle_url,
@@ -164,7 +167,7 @@ async def test_enrolments_reach_moodle_and_completions_elm(world: World) -> None
     assert finished
     suspended = world.elm.append(suspends(world.active(), 20))
     wanted = expected([*records(PLAN), *suspended])
-    second = await world.until_idle()
+    second = await world.until_idle(*WAY)
     assert second["parked"] == 0
     assert second["users_created"] == second["records_new"] == 0
     assert second["records_updated"] == len(suspended)
@@ -176,7 +179,7 @@ async def test_enrolments_reach_moodle_and_completions_elm(world: World) -> None
     assert second["completions_delivered"] == len(finished)
 
     before = {name: counter.calls for name, counter in world.moodle.calls.counters.items()}
-    third = await world.until_idle()
+    third = await world.until_idle(*WAY)
     assert (third["records_new"], third["records_updated"], third["completions_delivered"]) == (0, 0, 0)
     called = {
         name for name, counter in world.moodle.calls.counters.items() if counter.calls > before.get(name, 0)
@@ -208,7 +211,7 @@ async def test_killed_processes_of_two_hubs_lose_nothing_and_do_nothing_twice(wo
     wanted = expected(records(PLAN))
     feed = list(records(PLAN))
     chaos = Chaos(random.Random(number := random.randrange(1_000_000)), number)
-    async with world.hub() as first, world.hub(*SHARED, "--slot", "b") as second:
+    async with world.hub(*WAY) as first, world.hub(*SHARED, "--slot", "b") as second:
         world.elm.append(feed[:40])
         await until(lambda: bool(world.active()))
         for start in range(40, len(feed), 40):
@@ -220,7 +223,7 @@ async def test_killed_processes_of_two_hubs_lose_nothing_and_do_nothing_twice(wo
             await chaos.kill([first, second], 2)
         assert chaos.killed.total() >= 20, chaos
     assert (first.returncode, second.returncode) == (0, 0), (chaos, world.log.read_text()[-4000:])
-    summary = await world.until_idle()
+    summary = await world.until_idle(*WAY)
 
     assert world.active() == wanted.active, chaos
     assert set(world.accounts().values()) == {1}, chaos

@@ -30,8 +30,9 @@ KILLS = 20
 
 
 @pytest.fixture
-def world(kafka: str, registry_url: str, topic_prefix: str, tmp_path: Path) -> World:
-    return World(kafka, registry_url, topic_prefix, tmp_path).create()
+def world(kafka: str, registry_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    with World(kafka, registry_url, topic_prefix, tmp_path) as world:
+        yield world.create()
 
 
 @pytest.fixture
@@ -177,7 +178,7 @@ def test_two_live_processes_with_one_transactional_id(world: World, protocol: st
 
 
 def test_deleted_state_is_restored_from_a_compacted_changelog(world: World) -> None:
-    compacted = World(
+    with World(
         world.kafka,
         world.registry,
         f"{world.prefix}c.",
@@ -188,23 +189,24 @@ def test_deleted_state_is_restored_from_a_compacted_changelog(world: World) -> N
             "max.compaction.lag.ms": "500",
             "delete.retention.ms": "100",
         },
-    ).create()
-    with compacted.worker(batch_size=50) as worker:
-        for seed in range(8):
-            compacted.load(500, 30, seed)
+    ) as compacted:
+        compacted.create()
+        with compacted.worker(batch_size=50) as worker:
+            for seed in range(8):
+                compacted.load(500, 30, seed)
+                compacted.wait_until_drained(90)
+                threading.Event().wait(0.6)
+            written = compacted.ends([compacted.changelog.name])
+            wait_for(lambda: _left(compacted) < sum(written.values()) // 4, 60, lambda: _left(compacted))
+            worker.kill()
+        shutil.rmtree(compacted.folder / "state")
+        with compacted.worker() as worker:
+            compacted.load(200, 30, seed=9)
             compacted.wait_until_drained(90)
-            threading.Event().wait(0.6)
-        written = compacted.ends([compacted.changelog.name])
-        wait_for(lambda: _left(compacted) < sum(written.values()) // 4, 60, lambda: _left(compacted))
-        worker.kill()
-    shutil.rmtree(compacted.folder / "state")
-    with compacted.worker() as worker:
-        compacted.load(200, 30, seed=9)
-        compacted.wait_until_drained(90)
-        assert worker.status()["restore"]["records"] > 0
-        assert worker.stop() == 0
-    compacted.assert_exact()
-    assert compacted.stored() == expected_table(compacted.sent), "deleted entries stay deleted"
+            assert worker.status()["restore"]["records"] > 0
+            assert worker.stop() == 0
+        compacted.assert_exact()
+        assert compacted.stored() == expected_table(compacted.sent), "deleted entries stay deleted"
 
 
 def _left(world: World) -> int:

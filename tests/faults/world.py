@@ -15,12 +15,14 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import msgspec
 from confluent_kafka import (
     OFFSET_BEGINNING,
+    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -63,16 +65,23 @@ class World:
     replication: int = 1
     sent: Counter[tuple[str, str]] = field(default_factory=Counter)
     topic_config: dict[str, str] = field(default_factory=dict)
+    undelivered: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.codec = Codec(Registry(self.registry))
-        self.producer = Producer(
-            {
-                "bootstrap.servers": self.kafka,
-                **SAFE,
-                "linger.ms": 5,
-            }
-        )
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the producer, if there is one; it would go on looking for a broker that has ended."""
+        if "producer" in vars(self):
+            self.producer.close()
+
+    @cached_property
+    def producer(self) -> Producer:
+        """Sends what `send` is given."""
+        return Producer({"bootstrap.servers": self.kafka, **SAFE, "linger.ms": 5})
 
     def admin(self) -> AdminClient:
         """Return an admin client, to be closed by ``with``."""
@@ -113,10 +122,14 @@ class World:
         value = self.codec.encode(topic, record)
         while True:
             try:
-                self.producer.produce(topic.name, value, record.key.encode())
+                self.producer.produce(topic.name, value, record.key.encode(), on_delivery=self._delivered)
                 return
             except BufferError:
                 self.producer.poll(0.1)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None or (message.offset() or 0) < 0:
+            self.undelivered.append(f"{message.topic()}/{message.partition()}/{message.offset()}: {error}")
 
     def load(self, events: int, people: int, seed: int) -> None:
         """Send seeded events, half of them people and half enrolments, over so many people."""
@@ -128,6 +141,7 @@ class World:
             self.sent["people" if which == 0 else "enrolments", str(record.person_id)] += 1
             self.send(topics[which], record)
         assert self.producer.flush(60) == 0
+        assert not self.undelivered, self.undelivered
 
     # Worker processes
 
@@ -249,6 +263,13 @@ class World:
         assert_results(self.records(self.output), self.sent)
         assert self.table() == expected_table(self.sent)
 
+    def arrived(self) -> Counter[tuple[str, str]]:
+        """Return how many events of each person the inputs hold."""
+        topics = zip(("people", "enrolments"), counting.inputs(self.prefix), strict=True)
+        return Counter(
+            (kind, str(event.person_id)) for kind, topic in topics for event in self.records(topic)
+        )
+
     def stored(self, slot: str = "0") -> dict[str, Any]:
         """Return the tables on the disk of a worker that has ended."""
         store = Store(self.folder / "state" / f"{counting.NAME}.{slot}")
@@ -341,13 +362,15 @@ def _ends(kafka: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
         {"bootstrap.servers": kafka, "group.id": "unused", "isolation.level": "read_uncommitted"}
     )
     try:
-        return {
-            (topic, number): consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
-            for topic in topics
-            for number in consumer.list_topics(topic, timeout=20).topics[topic].partitions
-        }
+        known = {topic: consumer.list_topics(topic, timeout=20).topics[topic].partitions for topic in topics}
+        # The end is a time to Kafka, behind all records: so all partitions are asked for at once.
+        asked = [TopicPartition(topic, number, OFFSET_END) for topic in topics for number in known[topic]]
+        found = consumer.offsets_for_times(asked, timeout=20)
     finally:
         consumer.close()
+    if error := next((place.error for place in found if place.error), None):
+        raise KafkaException(error)
+    return {(place.topic, place.partition): place.offset for place in found}
 
 
 def read_all(kafka: str, topic: str, *, committed: bool = True) -> list[Message]:

@@ -1,6 +1,6 @@
 """Events in, commands and callbacks out: what the stages do, with a model of Moodle that answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,7 @@ from processors import completions, courses, people
 from processors.accounts import AccountEntry
 from processors.parking import standing
 from processors.topology import topology
+from schemas.directives import Directive, DirectiveKind
 from schemas.elm import CompletionCallback
 from schemas.events import AccountPolicy, Course, Enrolment, EnrolmentStatus, Operation, Person, Role
 from schemas.ids import CourseId, EnrolmentId, MoodleCourseId, PersonId, Target, TenantId
@@ -318,6 +319,27 @@ def test_a_completion_without_enrolment_waits_for_it() -> None:
     assert world.callbacks() == []
     world.feed(enrolment(ACTIVE, 1))
     assert len(world.callbacks()) == 1
+
+
+def test_elm_is_told_once_more_when_somebody_asks() -> None:
+    world = World()
+    world.feed(person(), enrolment(ACTIVE, 1), completed(date(2026, 11, 20)))
+    asked = Directive(
+        directive_id="d1",
+        tenant=TENANT,
+        kind=DirectiveKind.REASSERT,
+        subject=CommandKind.USER,
+        issued_at=NOW,
+        person_id=ANN,
+        course_id=COURSE,
+    )
+    wanted = Output(TOPICS.directives, asked)
+    world.feed(wanted, wanted, completed(date(2026, 11, 20)))
+    for course in (None, CourseId("9")):
+        world.feed(Output(TOPICS.directives, replace(asked, course_id=course)))
+    first, again = world.callbacks()
+    assert first.callback_id != again.callback_id
+    assert (again.enrolment_id, again.completed_on) == (first.enrolment_id, first.completed_on)
 
 
 def test_only_elm_enrolments_are_called_back() -> None:

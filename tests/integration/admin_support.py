@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
-import psycopg
 from sqlalchemy import Engine
 
 from connectors.read_model import store
 from infra import topics_admin
 from infra.codec import Codec
-from infra.db.connect import engine
+from infra.db.connect import engine, raw
 from infra.db.migrate import migrate
 from infra.registry import Registry
 from infra.settings import KafkaConfig
@@ -23,8 +22,8 @@ from producers.web import keys
 from producers.web.routes import Scope
 from schemas.ids import Target, TenantId
 from schemas.topics import sites
+from tests.databases import new_database
 from tests.integration.intake_support import rows
-from tests.integration.web_role import new_database
 from tests.unit.web_support import Client
 
 HOUSE, OTHER = TenantId("house"), TenantId("other")
@@ -115,23 +114,21 @@ def admin_world(database_url: str, kafka: str, registry_url: str) -> Iterator[Wo
         migrate(database)
         pool = engine(database, pool_size=4)
         try:
-            model = store.schema_of(empty_read_model(pool))
-            with psycopg.connect(database) as connection:
-                connection.execute(_FILL.format(model=model, people=PEOPLE, prefix=prefix).encode())
+            fill_read_model(pool, _FILL.replace("{people}", str(PEOPLE)).replace("{prefix}", prefix))
             made = {name: keys.create(pool, name, tenants, [scope])[0] for name, tenants, scope in _KEYS}
             yield World(database, pool, Means(pool, config, Codec(registry), topics), made)
         finally:
             pool.dispose()
 
 
-def empty_read_model(pool: Engine) -> int:
-    """Make a read model without rows; give its generation."""
+def fill_read_model(pool: Engine, statements: str = "") -> None:
+    """Make a read model of what ``statements`` put into the schema ``{model}``."""
     with pool.begin() as connection:
         generation = store.make(connection)
-        for _ in store.index(connection, generation):
+        raw(connection).execute(statements.replace("{model}", store.schema_of(generation)))
+        for _ in store.finish(connection, generation):
             pass
         store.switch(connection, generation)
-    return generation
 
 
 class Asking:

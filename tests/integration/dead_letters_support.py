@@ -11,13 +11,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
-from urllib.parse import urlsplit
 
-import psycopg
 import structlog
 from confluent_kafka import Message, Producer
 
@@ -33,12 +32,16 @@ from infra.simulators.moodle import MoodleState
 from infra.simulators.moodle import serve as serve_moodle
 from infra.telemetry import Status
 from schemas.deadletters import DeadLetter, to_message
+from schemas.joins import Tick
 from schemas.topics import Record, Topic
+from tests.databases import new_database
 from tests.faults.world import ends, read_all
 from tests.integration.engine_support import Running
 from tests.integration.intake_support import rows, until
 
 ROLES = ("relay", "people", "moodle-sink", "projector")
+MAPPING = "[tenants.patience.expire_days]\nenrolment = 3\n"
+_PARTITIONS = 2
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,14 @@ class Hub:
     def send(self, topic: Topic, *records: Record) -> None:
         for record in records:
             self._producer.produce(topic.name, self.codec.encode(topic, record), record.key)
+        assert self._producer.flush(30) == 0
+
+    def tick(self, at: datetime) -> None:
+        """Tell all partitions the time."""
+        topic = self.topics.ticks
+        for number in range(_PARTITIONS):
+            tick = Tick(partition=number, at=at)
+            self._producer.produce(topic.name, self.codec.encode(topic, tick), tick.key, number)
         assert self._producer.flush(30) == 0
 
     def bury(self, topic: Topic, *letters: DeadLetter) -> list[str]:
@@ -148,36 +159,28 @@ def _note(places: dict[int, str], number: int, error: object, message: Message) 
 @contextmanager
 def small_hub(kafka: str, registry_url: str, database_url: str, folder: Path) -> Iterator[Hub]:
     """Run a hub with a Moodle and a database of its own while the block lasts."""
-    name, moodle = f"test_{uuid.uuid4().hex[:12]}", MoodleState()
+    moodle = MoodleState()
     with ExitStack() as stack:
-        stack.enter_context(_database(database_url, name))
         env = {
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "SCHEMA_REGISTRY_URL": registry_url,
-            "DATABASE_URL": urlsplit(database_url)._replace(path=f"/{name}").geturl(),
-            "TOPIC_PREFIX": f"{name}.",
-            "TOPIC_PARTITIONS": "2",
+            "DATABASE_URL": stack.enter_context(new_database(database_url)),
+            "TOPIC_PREFIX": f"t{uuid.uuid4().hex[:12]}.",
+            "TOPIC_PARTITIONS": str(_PARTITIONS),
             "DATA_DIR": str(folder),
             "MOODLE_URL": stack.enter_context(_site(moodle)),
             "MOODLE_API_TOKEN": moodle.settings.token,
             "ELM_API_URL": "http://127.0.0.1:9/none",
             "LOG_LEVEL": "ERROR",
+            "MAPPING_FILE": str(folder / "mapping.toml"),
         }
+        (folder / "mapping.toml").write_text(MAPPING, "utf-8")
         hub = Hub(env, moodle)
         migrate(hub.database)
         apply_topics(hub.settings)
         for role in ROLES:
             stack.enter_context(_role(hub.settings, role))
         yield hub
-
-
-@contextmanager
-def _database(server: str, name: str) -> Iterator[None]:
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @contextmanager

@@ -9,15 +9,13 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import psycopg
 from confluent_kafka import Producer
 from typer.testing import CliRunner
 
@@ -34,6 +32,7 @@ from infra.simulators.moodle import MoodleState, Seed, seed, serve
 from schemas.events import AccountPolicy, Enrolment, EnrolmentStatus, Operation, Person, Role
 from schemas.ids import CourseId, EnrolmentId, PersonId, TenantId
 from schemas.topics import Record, Topic
+from tests.databases import new_database
 from tests.integration.engine_support import Running
 from tests.integration.intake_support import rows, until
 
@@ -141,30 +140,42 @@ def _common(record_id: str) -> dict[str, Any]:
 
 @contextmanager
 def running_hub(
-    kafka: str, registry_url: str, database_url: str, folder: Path, content: Seed
+    kafka: str,
+    registry_url: str,
+    database_url: str,
+    folder: Path,
+    content: Seed,
+    *,
+    roles: Sequence[str] = ROLES,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[World]:
-    """Run a hub over topics and a database of its own, beside a Moodle that holds ``content``."""
+    """Run a hub over topics and a database of its own, beside a Moodle that holds ``content``.
+
+    ``env`` has settings beside those by which everything is reached.
+    """
     moodle = MoodleState()
     seed(moodle, content)
     with ExitStack() as stack:
         env = {
+            **(env or {}),
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "SCHEMA_REGISTRY_URL": registry_url,
-            "DATABASE_URL": stack.enter_context(_database(database_url)),
+            "DATABASE_URL": stack.enter_context(new_database(database_url)),
             "DATA_DIR": str(folder),
             "TOPIC_PREFIX": f"t{uuid.uuid4().hex[:8]}.",
             "TOPIC_PARTITIONS": "2",
-            "MOODLE_URL": stack.enter_context(_served(moodle)),
+            "MOODLE_URL": stack.enter_context(served(moodle)),
             "MOODLE_API_TOKEN": moodle.settings.token,
             "LOG_LEVEL": "ERROR",
         }
         settings = Settings(**_named(env))
         migrate(env["DATABASE_URL"])
         apply_topics(settings)
-        running = [_role(name, settings) for name in ROLES]
+        running = [_role(name, settings) for name in roles]
         try:
             codec = Codec(Registry(registry_url))
-            world = World(env, moodle, codec, Producer({"bootstrap.servers": kafka, **SAFE}))
+            producer = stack.enter_context(Producer({"bootstrap.servers": kafka, **SAFE}))
+            world = World(env, moodle, codec, producer)
             world.until("SELECT to_regclass('read_model.standing') IS NOT NULL", (True,))
             yield world
         finally:
@@ -189,18 +200,7 @@ def _named(env: dict[str, str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _database(server: str) -> Iterator[str]:
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        try:
-            yield urlsplit(server)._replace(path=f"/{name}").geturl()
-        finally:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-
-@contextmanager
-def _served(moodle: MoodleState) -> Iterator[str]:
+def served(moodle: MoodleState) -> Iterator[str]:
     """Serve a Moodle in a thread, so that tests are free to block."""
     loop, address, ended = asyncio.new_event_loop(), "", asyncio.Event()
     ready = threading.Event()

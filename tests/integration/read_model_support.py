@@ -5,11 +5,10 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 import psycopg
@@ -30,6 +29,7 @@ from schemas.events import AccountPolicy, Course, Enrolment, EnrolmentStatus, Op
 from schemas.ids import CommandId, CourseId, EnrolmentId, MoodleUserId, PersonId, Target, TenantId
 from schemas.moodle import Action, CommandKind, MoodleCommand, MoodleResult, Outcome, UserWish
 from schemas.topics import Record, Topic, changelog, topic_set
+from tests.databases import new_database
 from tests.integration.intake_support import rows, until
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -94,6 +94,10 @@ class World:
         self.settings = ProjectorSettings(database, config, Codec(registry), self.topics.all(), changes)
         self._producer = Producer({**config, **SAFE})
 
+    def close(self) -> None:
+        """Close the producer, which would go on looking for a broker that has ended."""
+        self._producer.close()
+
     def send(self, topic: Topic, *records: Record) -> None:
         for record in records:
             self.send_raw(topic, record.key, self.settings.codec.encode(topic, record))
@@ -148,9 +152,8 @@ class World:
 @contextmanager
 def a_world(kafka: str, registry_url: str, database_url: str) -> Iterator[World]:
     """Give topics and a database of their own."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    yield World(kafka, registry_url, f"{name}.", urlsplit(database_url)._replace(path=f"/{name}").geturl())
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with (
+        new_database(database_url) as url,
+        closing(World(kafka, registry_url, f"t{uuid.uuid4().hex[:12]}.", url)) as world,
+    ):
+        yield world

@@ -37,8 +37,8 @@ from producers.web.routes import Scope
 from producers.web.settings import WebSettings
 from schemas.calls import ApiCall, System
 from schemas.ids import Target
+from tests.databases import new_database
 from tests.integration.admin_support import HOUSE, PEOPLE, Asking, World, admin_world
-from tests.integration.web_role import new_database
 from tests.unit.web_support import Client, client_of
 
 pytestmark = pytest.mark.integration
@@ -76,7 +76,9 @@ _TYPES: Final = {
     Kind.BOOLEAN: {"boolean"},
     Kind.TIME: {"timestamp with time zone"},
     Kind.DATE: {"date"},
+    Kind.DECIMAL: {"numeric"},
     Kind.TEXTS: {"ARRAY"},
+    Kind.INTEGERS: {"ARRAY"},
     Kind.JSON: {"jsonb"},
 }
 
@@ -137,6 +139,12 @@ async def test_filters_choose_rows_and_the_next_page_keeps_them(viewer: Asking) 
     assert found == [row for row in found if row["deleted"] and row["person_id"].startswith("P0000")]
     assert {row["person_id"] for row in found} == set()  # every tenth has no time at which it was recorded
     assert len(await viewer.all("/v1/admin/people?limit=100&deleted=true")) == PEOPLE // 10
+    for query in ("q=ANN%20P000003", "q=p3@School"):
+        found = await viewer.all(f"/v1/admin/people?{query}")
+        assert [row["person_id"] for row in found] == ["P000003"], query
+    for query in ("as_wanted=false&has_reason=true", "reason=EMAIL_TAKEN", "wanted=ACTIVE&has_reason=true"):
+        found = await viewer.all(f"/v1/admin/enrolments?{query}")
+        assert [row["person_id"] for row in found] == ["P000001"], query
     both = await viewer.all("/v1/admin/people?person_id=P000003&person_id=P000004")
     assert [row["person_id"] for row in both] == ["P000003", "P000004"]
     assert both[0]["email"] == "p3@school.test"
@@ -382,7 +390,7 @@ async def test_the_page_about_it_names_every_list_and_its_commands_work(
     for block in blocks:
         process = await asyncio.create_subprocess_exec("sh", "-euc", block, env=environment, cwd=tmp_path)
         assert await process.wait() == 0, block
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     assert (tmp_path / "people.csv").read_text("utf-8").count("\n") == PEOPLE + 1
     assert world.outbox("sync.person")[-1][1:3] == ("person/P000001", "asked by the school")
 
@@ -416,6 +424,8 @@ async def test_probes_find_everything_well_and_name_what_is_not(world: World, re
             if one.name == "read_model"
         )
         assert behind.look() == "is 20000 records behind"
+    unset = {one.name: one for one in probes(world.pool, brokers, Registry(""), topic)}
+    assert "SCHEMA_REGISTRY_URL" in unset["registry"].look()
     nowhere: KafkaConfig = {"bootstrap.servers": "127.0.0.1:1", "log_level": 0}
     with closing(Brokers(nowhere)) as brokers:
         assert brokers.look().startswith("does not answer (")

@@ -2,15 +2,16 @@
 
 import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, chdir
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from infra.cli.main import app
 from infra.settings import reference
 from infra.simulators.elm import ElmState
 from infra.simulators.elm import serve as serve_elm
@@ -23,7 +24,6 @@ from infra.simulators.zoho.app import serve as serve_zoho
 from infra.simulators.zoho.state import ZohoState
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).resolve().parents[2]
 BAD_MAPPING = '[sources.sis.user]\nauth = "oauth2"\nusername = "{student_id|padd:5}"\n'
 AWAY = "http://127.0.0.1:1"
 
@@ -38,24 +38,18 @@ class World:
     env: dict[str, str]
 
 
-async def check(env: dict[str, str], folder: Path, *options: str) -> tuple[int | None, dict[str, str]]:
-    """Give the exit status, and what is told of each service."""
-    known = {name for name, _, _ in reference()}
-    clean = {name: value for name, value in os.environ.items() if name not in known}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "infra.cli.main", "config", "check", *options),
-        cwd=folder,
-        env={**clean, "PYTHONPATH": str(ROOT), **env},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )
-    output, _ = await process.communicate()
-    lines = [line for line in output.decode().splitlines() if not line.startswith("{")]
-    return process.returncode, {line[:16].strip(): line[16:].strip() for line in lines}
+async def check(env: dict[str, str], folder: Path, *options: str) -> tuple[int, dict[str, str]]:
+    """Give the exit status, and what is told of each service; the command runs beside the simulators."""
+    known = dict.fromkeys(name for name, _, _ in reference())
+    with chdir(folder):
+        run = partial(CliRunner().invoke, app, ["config", "check", *options], env=known | env)
+        result = await asyncio.to_thread(run, catch_exceptions=False)
+    lines = [line for line in result.output.splitlines() if not line.startswith("{")]
+    return result.exit_code, {line[:16].strip(): line[16:].strip() for line in lines}
 
 
 @pytest.fixture
-async def world(kafka: str, registry_url: str, fresh_database: str, tmp_path: Path) -> AsyncIterator[World]:
+async def world(kafka: str, registry_url: str, empty_database: str, tmp_path: Path) -> AsyncIterator[World]:
     # The sort of site that Moodle's own recordings show: it lacks two functions of groups.
     moodle, zoho = MoodleState(MoodleSettings(recorded_service=True)), ZohoState()
     sis, elm = seeded(SisPlan(students=3)), ElmState("right")
@@ -67,7 +61,7 @@ async def world(kafka: str, registry_url: str, fresh_database: str, tmp_path: Pa
         env = {
             "KAFKA_BOOTSTRAP_SERVERS": kafka,
             "SCHEMA_REGISTRY_URL": registry_url,
-            "DATABASE_URL": fresh_database,
+            "DATABASE_URL": empty_database,
             "DATA_DIR": str(tmp_path),
             "MOODLE_URL": moodle_url,
             "MOODLE_API_TOKEN": moodle.settings.token,

@@ -30,7 +30,7 @@ from producers.remedies import Means, Remedy, plans
 from schemas.deadletters import ATTEMPT, DeadLetter, Step, about
 from schemas.directives import Directive, DirectiveKind, Resolution
 from schemas.elm import CompletionCallback
-from schemas.events import AccountPolicy, Operation, Person
+from schemas.events import AccountPolicy, Enrolment, EnrolmentStatus, Operation, Person, Role
 from schemas.ids import (
     CallbackId,
     CommandId,
@@ -224,6 +224,49 @@ def test_messages_of_stages_go_back_as_they_were_and_the_newest_version_wins(hub
     assert cast(Any, back[large.key].headers()) == [("y", b"2"), (ATTEMPT, b"1")]
     assert hub.codec.decode(people, back[large.key].value()) == large
     assert redrive(means, found(means.pool, *places), WHO) == {Remedy.DECIDED: 3}
+
+
+def test_what_waits_too_long_is_a_letter_until_it_is_redriven(hub: Hub, means: Means) -> None:
+    tenant, courses = TenantId("patience"), hub.topics.enrolments_by_course
+    wish = Enrolment(
+        tenant=tenant,
+        enrolment_id=EnrolmentId("7"),
+        person_id=PersonId("patience-0"),
+        course_id=CourseId("C1"),
+        operation=Operation.UPSERT,
+        status=EnrolmentStatus.ACTIVE,
+        role=Role.STUDENT,
+        source_system="elm",
+        source_record_id="7",
+        version_time=AT,
+        version_sequence=0,
+        recorded_at=AT,
+    )
+    hub.send(hub.topics.enrolments, wish)
+    parked = "SELECT waits_for FROM read_model.parked WHERE tenant = 'patience'"
+    until(lambda: hub.has_read_model() and rows(hub.database, parked) == [("account",)])
+    hub.tick(AT + timedelta(days=4))
+    places = hub.open_letters(tenant, 1)
+    until(lambda: rows(hub.database, parked) == [])
+    (found_letter,) = found(means.pool, *places)
+    assert (found_letter.reason, found_letter.role) == (Reason.EXPIRED, "people")
+    assert (found_letter.entity, found_letter.topic) == (
+        "enrolment/patience-0/C1",
+        hub.topics.directives.name,
+    )
+
+    def sent_on() -> int:
+        return sum(one.key() == b"patience|C1" for one in hub.messages(courses))
+
+    hub.send(hub.topics.people, person(tenant, 0))
+    until(lambda: "patience-0" in accounts(hub, tenant))
+    accounts_known = "SELECT moodle_user_id FROM read_model.accounts WHERE tenant = 'patience'"
+    until(lambda: [*rows(hub.database, accounts_known)] not in ([], [(None,)]))
+    assert sent_on() == 0, "it does not go on by itself"
+    answer = hub.run("dlq", "redrive", "--tenant", tenant, "--reason", "EXPIRED", "--why", "asked", "--yes")
+    assert answer.status == 0, answer.errors
+    until(lambda: sent_on() == 1)
+    hub.until_states(places, "REDRIVEN")
 
 
 def test_what_cannot_be_done_stays_open_and_what_is_overtaken_does_not_go_back(

@@ -99,7 +99,7 @@ def answers(address: str) -> bool:
 
 @pytest.fixture
 def reader(
-    kafka: str, registry_url: str, fresh_database: str, topic_prefix: str, tmp_path: Path
+    kafka: str, registry_url: str, empty_database: str, topic_prefix: str, tmp_path: Path
 ) -> Iterator[Reader]:
     known = {name for name, _, _ in reference()}
     clean = {name: value for name, value in os.environ.items() if name not in known}
@@ -108,7 +108,7 @@ def reader(
         "COLUMNS": "200",
         "KAFKA_BOOTSTRAP_SERVERS": kafka,
         "SCHEMA_REGISTRY_URL": registry_url,
-        "DATABASE_URL": fresh_database,
+        "DATABASE_URL": empty_database,
         "TOPIC_PREFIX": topic_prefix,
         "TOPIC_PARTITIONS": "2",
         "DATA_DIR": str(tmp_path / "data"),
@@ -144,7 +144,7 @@ def test_the_commands_of_the_guide_print_what_it_says(reader: Reader) -> None:
     told, tables = reader.run(FIRST_POLL)
     assert_told(told, block("json", '"completions_delivered": 0'))
     assert "32091" in tables
-    assert reader.query(block("sql", "LIMIT 1")) == block("text", "SUCCEEDED")
+    assert reader.query(block("sql", "LIMIT 1")) == block("text", "SUCCESS")
     assert reader.query(block("sql", "invalid_records")) == block("text", "EMAIL")
 
     reader.run(block("sh", "control/faults"))

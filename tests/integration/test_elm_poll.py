@@ -17,7 +17,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from infra.db.migrate import migrate
 from infra.settings import ElmFeed
 from infra.simulators.elm import ElmState, Fault, serve
 from infra.simulators.elm import Settings as ElmSettings
@@ -65,7 +64,6 @@ async def feed(
     clock: Clock | None = None,
 ) -> AsyncIterator[tuple[ElmState, ElmPoll]]:
     """Give a stand-in with these records, and a poll of it into a migrated database."""
-    migrate(database)
     chosen = server or ElmSettings(feed=settings.release.value)
     state = ElmState(TOKEN, settings=chosen, seed=records)
     async with serve(state) as running:
@@ -115,7 +113,7 @@ async def test_a_feed_ends_as_events_whose_newest_are_the_wished_state(
     async with feed(fresh_database, records, replace(BASE, page_size=150)) as (_, poll):
         first = await poll.poll_once()
         second = await poll.poll_once()
-    assert (first.state, second.state) == (RunState.SUCCEEDED, RunState.SUCCEEDED)
+    assert (first.state, second.state) == (RunState.SUCCESS, RunState.SUCCESS)
     assert first.counts.seen == 600 - len(oracle.unreachable)
     assert first.counts.invalid == len(oracle.invalid)
     assert (second.counts.fresh, second.counts.new, second.counts.updated) == (0, 0, 0)
@@ -235,7 +233,7 @@ async def test_a_failed_poll_leaves_a_run_record_and_the_mark_where_it_was(
         # What the pages before held is in already, and answered so.
         assert failed.counts.new == max(0, on_page - 2) * 10
         again = await poll.poll_once()
-    assert (again.state, again.counts.seen) == (RunState.SUCCEEDED, 25)
+    assert (again.state, again.counts.seen) == (RunState.SUCCESS, 25)
     assert again.counts.new + failed.counts.new == 25
     assert mark(fresh_database)["mark"] == 25
 
@@ -253,7 +251,7 @@ async def test_the_mark_never_passes_a_record_that_ended_as_an_error(fresh_datab
             )
         for _ in range(2):
             summary = await poll.poll_once()
-            assert (summary.state, summary.counts.errors) == (RunState.SUCCEEDED, 1)
+            assert (summary.state, summary.counts.errors) == (RunState.SUCCESS, 1)
             assert mark(fresh_database) is None
         assert 12 not in enrolments(fresh_database)
         with psycopg.connect(fresh_database) as connection:
@@ -279,7 +277,8 @@ async def test_broken_records_are_kept_and_their_neighbours_go_on(fresh_database
         assert (second.counts.skipped, second.counts.new, second.counts.invalid) == (1, 1, 4)
         assert second.counts.fresh == 1
     found = support.rows(
-        fresh_database, "SELECT record_id, field, reason, solved_at IS NULL FROM invalid_records ORDER BY 1"
+        fresh_database,
+        "SELECT record_id, field, reason, solved_at IS NULL FROM invalid_records ORDER BY 1",
     )
     assert found == [
         ("700002", "EMAIL", "is not an e-mail address", False),
@@ -293,7 +292,6 @@ async def test_a_server_that_ignores_paging_is_noticed(fresh_database: str) -> N
     async def same(_: web.Request) -> web.Response:
         return web.json_response({"value": plain(10)})
 
-    migrate(fresh_database)
     app = web.Application()
     app.router.add_get("/feed", same)
     async with TestServer(app) as server:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from infra.engine import SinkConfig, Written
+from infra.engine.envelope import headers_of
 from infra.errors import Rejected, RetryLater, Stop
 from infra.stage import Output
-from schemas.deadletters import ATTEMPT, Step
+from schemas.deadletters import ATTEMPT, Header, Step
 from schemas.events import Person
+from schemas.moodle import MoodleResult
+from schemas.origin import CHANGED_AT, to_header
 from schemas.reasons import Reason
 from schemas.topics import PEOPLE
 from tests.faults import counting
@@ -65,15 +70,17 @@ class CountingSink:
             for record in records
         ]
         refused = [n for n, record in enumerate(records) if record.source_record_id == counting.REJECT]
-        return Written(outputs, {n: Rejected(Reason.USER_DELETED, "refused on purpose") for n in refused})
+        why = {n: Rejected(Reason.USER_DELETED, "refused on purpose") for n in refused}
+        return Written(outputs, why, range(len(records)))
 
     async def close(self) -> None:
         self.closed += 1
 
 
 @pytest.fixture
-def world(kafka: str, registry_url: str, topic_prefix: str, tmp_path: Path) -> World:
-    return World(kafka, registry_url, topic_prefix, tmp_path).create()
+def world(kafka: str, registry_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    with World(kafka, registry_url, topic_prefix, tmp_path) as world:
+        yield world.create()
 
 
 def send(world: World, count: int) -> None:
@@ -130,6 +137,34 @@ def test_stop_raises_an_alarm_and_goes_on_when_mended(world: World) -> None:
         wait_for(lambda: lag(world, sink) == 0, 30)
         assert running.status.reason == ""
     assert results(world) == list(range(5))
+
+
+def test_results_carry_on_what_their_commands_carried_and_are_timed(world: World) -> None:
+    sink = CountingSink(world, f"timed-{world.prefix}")
+    began = to_header(datetime.now(UTC) - timedelta(seconds=100))
+    handed_on: dict[int, list[Header]] = {
+        0: [("traceparent", b"00-a-b-01"), (CHANGED_AT, began)],
+        1: [],
+        2: [("traceparent", b"00-c-d-01")],
+    }
+    for number, own in handed_on.items():
+        value = world.codec.encode(sink.input, counting.person(number, str(number)))
+        world.producer.produce(sink.input.name, value, b"k", headers=[("x", b"1"), *own])
+    world.producer.flush(10)
+    config = engine_config(world.kafka, world.registry, world.prefix, world.folder)
+    with running_sink(sink, config, LIMITS):
+        wait_for(lambda: lag(world, sink) == 0, 30)
+    names = {"traceparent", CHANGED_AT}
+    found = {
+        record.generation: [header for header in headers_of(message) if header[0] in names]
+        for message in world.read(world.output.name)
+        if isinstance(record := world.codec.decode(world.output, message.value()), MoodleResult)
+    }
+    assert found == handed_on
+    labels = {"role": sink.name, "kind": "USER"}
+    assert REGISTRY.get_sample_value("hub_results_total", {**labels, "outcome": "APPLIED"}) == 3
+    assert REGISTRY.get_sample_value("hub_change_seconds_count", labels) == 1, "only what tells its time"
+    assert 100 <= (REGISTRY.get_sample_value("hub_change_seconds_sum", labels) or 0) < 200
 
 
 def test_a_message_that_cannot_be_read_becomes_a_dead_letter_beside_the_results(world: World) -> None:

@@ -16,14 +16,15 @@ from confluent_kafka import Producer
 from infra.codec import schema_text
 from infra.engine import EngineConfig
 from infra.errors import Stop
+from infra.metrics import TRANSACTIONS
 from infra.partitioning import partition_of
 from infra.settings import GroupProtocol
 from infra.stage import Output, Stage, Table
-from infra.telemetry import TRANSACTIONS
 from schemas.deadletters import Step
 from schemas.events import Person
 from schemas.ids import CommandId
 from schemas.moodle import CommandKind, MoodleCommand, UserWish
+from schemas.origin import CHANGED_AT
 from schemas.reasons import Reason
 from schemas.topics import COMMANDS, ENROLMENTS, PEOPLE
 from tests.faults import counting
@@ -36,8 +37,9 @@ PROTOCOLS = [pytest.param(protocol, id=protocol) for protocol in GroupProtocol]
 
 
 @pytest.fixture
-def world(kafka: str, registry_url: str, topic_prefix: str, tmp_path: Path) -> World:
-    return World(kafka, registry_url, topic_prefix, tmp_path).create()
+def world(kafka: str, registry_url: str, topic_prefix: str, tmp_path: Path) -> Iterator[World]:
+    with World(kafka, registry_url, topic_prefix, tmp_path) as world:
+        yield world.create()
 
 
 @pytest.fixture
@@ -128,7 +130,11 @@ def test_messages_are_cloud_events_with_trace_and_route(world: World, config: En
         return [Output(commands, command), Output(world.output, result)]
 
     value = world.codec.encode(people, counting.person(7))
-    trace: list[tuple[str, str | bytes | None]] = [("traceparent", b"00-aa-bb-01")]
+    trace: list[tuple[str, str | bytes | None]] = [
+        ("x", b"stays behind"),
+        ("traceparent", b"00-aa-bb-01"),
+        (CHANGED_AT, b"1795176000000"),
+    ]
     world.producer.produce(people.name, value, b"t|p000007", partition=3, headers=trace)
     world.producer.flush(10)
     stage = Stage(counting.NAME, {people: issue}, (commands, world.output))
@@ -145,6 +151,7 @@ def test_messages_are_cloud_events_with_trace_and_route(world: World, config: En
         "ce_subject": b"t|p000007",
         "content-type": b"application/avro",
         "traceparent": b"00-aa-bb-01",
+        CHANGED_AT: b"1795176000000",
     }
     assert (command.key(), command.partition()) == (b"t|p000007", partition_of("t", PARTITIONS))
     assert result.partition() == partition_of("t|p000007", PARTITIONS)  # librdkafka agrees with ours

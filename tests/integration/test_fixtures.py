@@ -28,8 +28,8 @@ def test_the_session_registry_answers(registry_url: str) -> None:
 
 
 @pytest.mark.parametrize("round_number", [1, 2])
-def test_every_test_has_an_empty_database(fresh_database: str, round_number: int) -> None:
-    with psycopg.connect(fresh_database) as connection:
+def test_every_test_has_an_empty_database(empty_database: str, round_number: int) -> None:
+    with psycopg.connect(empty_database) as connection:
         connection.execute("CREATE TABLE once (id int)")
         found = connection.execute("SELECT count(*) FROM pg_tables WHERE tablename = 'once'").fetchone()
         assert found == (1,)

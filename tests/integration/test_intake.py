@@ -29,7 +29,6 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture
 def pool(fresh_database: str) -> Iterator[Engine]:
-    migrate(fresh_database)
     made = engine(fresh_database)
     yield made
     made.dispose()
@@ -49,15 +48,14 @@ def event_ids(database: str) -> list[str]:
 
 
 def test_the_migrations_make_the_tables_of_the_metadata(pool: Engine, fresh_database: str) -> None:
-    migrate(fresh_database)
     with pool.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
 
-def test_several_processes_may_migrate_at_once(fresh_database: str) -> None:
+def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
     with ThreadPoolExecutor(4) as threads:
-        list(threads.map(migrate, [fresh_database] * 4))
-    assert rows(fresh_database, "SELECT count(*) FROM alembic_version") == [(1,)]
+        list(threads.map(migrate, [empty_database] * 4))
+    assert rows(empty_database, "SELECT count(*) FROM alembic_version") == [(1,)]
 
 
 def test_every_record_is_answered_in_order(intake: Intake, fresh_database: str) -> None:

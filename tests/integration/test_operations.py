@@ -154,8 +154,8 @@ def test_a_sync_brings_back_what_somebody_took_away(world: World) -> None:
         world.hub("sync", "enrolment", "dan")
 
 
-def test_without_a_read_model_it_says_so(world: World, fresh_database: str) -> None:
-    world.env["DATABASE_URL"], kept = fresh_database, world.env["DATABASE_URL"]
+def test_without_a_read_model_it_says_so(world: World, empty_database: str) -> None:
+    world.env["DATABASE_URL"], kept = empty_database, world.env["DATABASE_URL"]
     try:
         with pytest.raises(RetryLater, match="there is no read model yet"):
             world.hub("conflicts", "list")

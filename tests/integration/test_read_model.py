@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, timedelta
+from decimal import Decimal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,13 @@ from schemas.moodle import (
     CompletionObserved,
     CourseObserved,
     EnrolmentObserved,
+    GradeObserved,
     MoodleObserved,
     ObservedKind,
     Outcome,
     UserObserved,
 )
+from schemas.rates import Rate, RateKind
 from schemas.reasons import Reason
 from schemas.version import Version
 from tests.integration.intake_support import rows, until
@@ -84,6 +87,18 @@ LETTER = DeadLetter(
     tenant=T,
     entity="t|ann",
     message_key=b"t|ann",
+)
+RATE = Rate(
+    kind=RateKind.CALL,
+    tenant=T,
+    system=System.MOODLE,
+    target=TARGET,
+    function="f",
+    minute=AT,
+    total=7,
+    failed=3,
+    auth_failed=1,
+    buckets=(0, 2, 5),
 )
 DIRECTIVE = Directive(
     directive_id="d1",
@@ -128,6 +143,14 @@ def test_each_record_is_found_in_its_table(world: World) -> None:
         moodle_user_id=MoodleUserId(5),
         moodle_course_id=MoodleCourseId(4),
         status=EnrolmentStatus.ACTIVE,
+    )
+    grade = GradeObserved(
+        person_id=ANN,
+        course_id=MATHS,
+        moodle_user_id=MoodleUserId(5),
+        moodle_course_id=MoodleCourseId(4),
+        shown="77.50",
+        score=Decimal("77.5"),
     )
     callback = CompletionCallback(
         callback_id=CallbackId("cb"),
@@ -178,10 +201,12 @@ def test_each_record_is_found_in_its_table(world: World) -> None:
         observed(ObservedKind.COMPLETION, completion=completion),
         observed(ObservedKind.USER, user=user),
         observed(ObservedKind.ENROLMENT, enrolment=enrolment),
+        observed(ObservedKind.GRADE, grade=grade),
     )
     world.send(topics.callbacks, callback)
     world.send(topics.callback_results, answer)
     world.send(topics.calls, call)
+    world.send(topics.rates, replace(RATE, total=1, buckets=()), RATE)
     world.send(topics.audit, entry)
     world.send(topics.directives, DIRECTIVE)
     world.send_letter(LETTER)
@@ -202,11 +227,16 @@ def test_each_record_is_found_in_its_table(world: World) -> None:
         ("SELECT moodle_user_id, suspended, last_access FROM read_model.observed_users", (5, False, AT)),
         ("SELECT moodle_course_id, status FROM read_model.observed_enrolments", (4, "ACTIVE")),
         ("SELECT completed_on, target FROM read_model.completions", (date(2026, 11, 2), "default")),
+        ("SELECT shown, score, moodle_user_id FROM read_model.grades", ("77.50", Decimal("77.5"), 5)),
         ("SELECT callback_id, completed_on FROM read_model.callbacks", ("cb", date(2026, 11, 2))),
         ("SELECT outcome FROM read_model.callback_results", ("DELIVERED",)),
         (
             "SELECT system, duration_ms, http_status, references_ FROM read_model.calls",
             ("MOODLE", 12, None, ["user|t|ann", "user|t|bob"]),
+        ),
+        (
+            "SELECT kind, function, minute, total, failed, auth_failed, buckets FROM read_model.rates",
+            ("CALL", "f", AT, 7, 3, 1, [0, 2, 5]),
         ),
         ("SELECT actor, action, details->>'a' FROM read_model.audit", ("cli:root", "rebuild", "b")),
         (

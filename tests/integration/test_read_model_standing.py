@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
-import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
 from connectors.read_model import store
 from connectors.read_model.rows import Row
+from connectors.read_model.snapshot import query
 from connectors.read_model.state_tables import STATE
 from connectors.read_model.writing import write
 from infra.cli.state_rows import state_rows
@@ -32,6 +30,7 @@ from schemas.events import EnrolmentStatus, Role
 from schemas.ids import CallbackId, EnrolmentId, MoodleCourseId, MoodleUserId, key
 from schemas.reasons import Reason
 from schemas.version import Version
+from tests.databases import new_database
 
 pytestmark = pytest.mark.integration
 AT = datetime(2026, 11, 1, tzinfo=UTC)
@@ -149,20 +148,15 @@ SINCE = "SELECT since FROM read_model.{} ORDER BY tenant, person_id, course_id, 
 @pytest.fixture(scope="module")
 def pool(database_url: str) -> Iterator[Engine]:
     """Give a database with an empty read model."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    url = urlsplit(database_url)._replace(path=f"/{name}").geturl()
-    migrate(url)
-    made = engine(url, pool_size=1)
-    with made.begin() as connection:
-        generation = store.make(connection)
-        assert [*store.index(connection, generation)]
-        store.switch(connection, generation)
-    yield made
-    made.dispose()
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(database_url) as url:
+        migrate(url)
+        made = engine(url, pool_size=1)
+        with made.begin() as connection:
+            generation = store.make(connection)
+            assert [*store.finish(connection, generation)]
+            store.switch(connection, generation)
+        yield made
+        made.dispose()
 
 
 def rows(messages: Sequence[tuple[str, str, Any]]) -> list[Row]:
@@ -228,6 +222,29 @@ def test_since_does_not_depend_on_how_messages_come_together(
             keep(connection, made, step)
             found.append([raw(connection).execute(SINCE.format(view)).fetchall() for view in HELD])
     assert found[0] == found[1]
+
+
+_WISH: Any = (
+    "people",
+    "enrolment|t|p1|c1",
+    people.EnrolmentEntry(
+        Wish(VERSION, EnrolmentId("9"), EnrolmentStatus.ACTIVE, Role.STUDENT, "sis", AT, None, None), None
+    ),
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(MESSAGES, st.integers(1, 7))
+@example([_WISH, ("people", "account|t|p1", AccountEntry(blocked=Reason.EMAIL_TAKEN))], 1)
+@example([_WISH, ("courses", "course|t|c1", courses.CourseEntry(blocked=Reason.REFUSED))], 1)
+@example([_WISH, ("people", _WISH[1], None)], 1)
+def test_the_kept_snapshot_is_what_its_tables_say(pool: Engine, messages: list[Any], size: int) -> None:
+    with pool.connect() as connection:
+        keep(connection, rows(messages), size)
+        schema = store.schema_of(store.live(connection) or 0)
+        driver = raw(connection)
+        kept = driver.execute("SELECT * FROM read_model.enrolment_snapshot").fetchall()
+        assert sorted(kept, key=str) == sorted(driver.execute(query(schema).encode()).fetchall(), key=str)
 
 
 def account(**changes: Any) -> tuple[str, str, AccountEntry]:

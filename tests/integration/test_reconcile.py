@@ -5,30 +5,43 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from typer.testing import CliRunner
 
 from connectors.moodle_survey.observe import Observed
+from infra.cli import jobs
 from infra.cli.main import app
 from infra.cli.surveys import tell_enrolments, tell_users, where
 from infra.errors import BadArgument, RetryLater, Unsafe
 from infra.settings import Settings
 from infra.simulators.moodle import Fault, Seed, SeedCourse, SeedUser
 from infra.simulators.moodle.functions import FUNCTIONS, MULTIPLEX, call
+from infra.simulators.moodle.grades import set_grade
+from infra.turns import Work
+from producers.schedules import Key
 from schemas.events import AccountPolicy, EnrolmentStatus
-from tests.integration.intake_support import until
-from tests.integration.operations_support import World, enrolment, person, running_hub
+from tests.integration.intake_support import rows, until
+from tests.integration.operations_support import TENANT, World, enrolment, person, running_hub
 
 pytestmark = pytest.mark.integration
 
 PEOPLE = ("ann", "bob", "dan")
 GENERATIONS = "SELECT kind, max(generation), count(*) FROM read_model.standing GROUP BY kind ORDER BY kind"
 AUDIT = "SELECT subject, why, details->>'drift' FROM read_model.audit WHERE action = %s ORDER BY 1"
+_HOLD = """
+    CREATE FUNCTION hold_directive() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock(4242); RETURN new; END';
+    CREATE TRIGGER hold_directive BEFORE INSERT ON outbox
+        FOR EACH ROW WHEN (new.topic = 'hub.directives') EXECUTE FUNCTION hold_directive();
+"""
 DIRECTIVES = "SELECT count(*) FROM read_model.directives"
 
 
@@ -140,6 +153,44 @@ def test_an_account_that_was_deleted_is_made_anew_with_its_enrolments(world: Wor
     assert world.moodle.enrolments.get(moodle_id(world, "dan"), maths(world)) is not None
 
 
+@pytest.mark.faults
+def test_a_fix_that_is_killed_half_way_asks_for_nothing_and_the_next_for_all(world: World) -> None:
+    for name in ("ann", "bob"):
+        entry = {"userid": moodle_id(world, name), "courseid": maths(world), "roleid": 5, "suspend": 1}
+        call(world.moodle, "enrol_manual_enrol_users", {"enrolments": [entry]})
+    decided = "SELECT count(*) FROM read_model.audit WHERE action = 'reconcile.fix'"
+    in_outbox = "SELECT count(*) FROM outbox WHERE record::jsonb ->> 'action' = 'reconcile.fix'"
+    before, acts = world.rows(DIRECTIVES), world.rows(decided)
+    with (
+        held_directives(world.database) as is_held,
+        world.started("reconcile", "--fix", "--max-changes", "9"),
+    ):
+        until(is_held, 60)
+        assert world.rows(in_outbox) == [(0,)], "nobody sees a part of it"
+    until(lambda: not is_held(), 60)
+    assert world.rows(in_outbox) == [(0,)]
+    assert (world.rows(DIRECTIVES), world.rows(decided)) == (before, acts)
+    assert len(reconciled(world)["drifts"]) == 2
+    world.hub("reconcile", "--fix", "--max-changes", "9")
+    until(lambda: reconciled(world)["drifts"] == [], 60)
+    world.until(DIRECTIVES, (before[0][0] + 2,))
+    world.until(decided, (acts[0][0] + 2,))
+
+
+@contextmanager
+def held_directives(database: str) -> Iterator[Callable[[], bool]]:
+    """Hold whoever is about to put a directive into the outbox; tell whether somebody is held."""
+    waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND objid = 4242"
+    with psycopg.connect(database, autocommit=True) as holder:
+        holder.execute("SELECT pg_advisory_lock(4242)")
+        holder.execute(_HOLD)
+        try:
+            yield lambda: bool(rows(database, waits))
+        finally:
+            holder.execute("SELECT pg_advisory_unlock(4242)")
+            holder.execute("DROP FUNCTION hold_directive CASCADE")
+
+
 def test_members_whom_the_hub_did_not_enrol_are_shown_only_on_demand(world: World) -> None:
     stranger = world.moodle.users.find("email", "lee@example.test")[0].id
     entry = {"userid": stranger, "courseid": maths(world)}
@@ -161,6 +212,20 @@ def test_what_is_seen_of_accounts_and_enrolments_is_told_once(world: World) -> N
     world.until("SELECT count(*) FROM read_model.observed_users", (3,))
     seen = "SELECT person_id, status FROM read_model.observed_enrolments ORDER BY 1"
     world.until(seen, *((name, "ACTIVE") for name in PEOPLE))
+
+
+def test_the_scheduled_run_for_grades_tells_them_once(world: World) -> None:
+    settings = Settings.model_validate({name.lower(): value for name, value in world.env.items()})
+    key = Key(TENANT, Work.GRADES, "default")
+    set_grade(world.moodle, moodle_id(world, "ann"), maths(world), Decimal("77.5"))
+    assert jobs.do(settings, key)
+    assert jobs.do(settings, key)
+    runs = "SELECT state, counts->>'seen', counts->>'told' FROM schedule_runs WHERE target = %s ORDER BY id"
+    assert world.rows(runs, Work.GRADES.value) == [("SUCCESS", "1", "1"), ("SUCCESS", "1", "0")]
+    told = "SELECT person_id, course_id, shown, score FROM read_model.grades"
+    world.until(told, ("ann", "maths", "77.50", Decimal("77.5")))
+    calls = "SELECT DISTINCT role, tenant FROM read_model.calls WHERE role = 'job-grades'"
+    world.until(calls, ("job-grades", TENANT))
 
 
 def test_an_existing_moodle_is_adopted_without_being_changed(world: World) -> None:
@@ -190,7 +255,7 @@ def test_an_existing_moodle_is_adopted_without_being_changed(world: World) -> No
     kim = world.moodle.users.find("username", "kim-of-old")[0].id
     linked = "SELECT kind, subject, moodle_user_id, why FROM read_model.directives WHERE person_id = 'kim'"
     assert world.rows(linked) == [("LINK", "USER", kim, "adopted")]
-    assert world.rows(AUDIT, "import.moodle") == [("site/default", "adopted", None)]
+    until(lambda: world.rows(AUDIT, "import.moodle") == [("site/default", "adopted", None)])
     until(lambda: states() == known | expected | {"kim": "KNOWN"}, 60)
     assert {name for name in world.moodle.calls.counters if FUNCTIONS[name].writes} == {MULTIPLEX}
     assert world.moodle.users.rows == rows

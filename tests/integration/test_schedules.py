@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shlex
 import subprocess
 import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -43,6 +45,7 @@ from producers.scheduler import SchedulerSettings, run_scheduler
 from producers.schedules import Default, Key
 from producers.timing import Timing
 from schemas.ids import TenantId
+from tests.databases import new_database
 from tests.integration.engine_support import Running
 from tests.integration.intake_support import rows, until
 
@@ -57,15 +60,9 @@ SECOND = timedelta(seconds=1)
 @pytest.fixture(scope="module")
 def database(database_url: str) -> Iterator[str]:
     """URL of one migrated database for all tests here."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        try:
-            url = urlsplit(database_url)._replace(path=f"/{name}").geturl()
-            migrate(url)
-            yield url
-        finally:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    with new_database(database_url) as url:
+        migrate(url)
+        yield url
 
 
 @pytest.fixture
@@ -348,12 +345,12 @@ def test_a_slow_job_holds_up_nobody_and_run_now_is_heard(pool: Engine, tenant: T
 
 def test_a_job_is_a_process(pool: Engine, tenant: TenantId, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", _url(pool))
-    key = Key(tenant, Work.GRADES)
+    key = Key(tenant, Work.CLEANUP)
     schedules.register(pool, [Default(key, NIGHTLY, enabled=False)])
     schedules.request_run(pool, key, by="k1")
     assert asyncio.run(jobs.launch(key))
     run = only_run(pool, key)
-    assert (run.state, run.error) == (RunState.SKIPPED, "no source of grades is connected")
+    assert (run.state, run.error) == (RunState.SUCCESS, None)
     assert (run.trigger, run.actor) == (Trigger.REQUEST, "k1")
 
 
@@ -362,16 +359,49 @@ async def test_a_job_that_is_stopped_ends_in_order_and_stays_due(
 ) -> None:
     monkeypatch.setenv("DATABASE_URL", _url(pool))
     key = registered(pool, tenant, Work.CLEANUP)
+    schedules.request_run(pool, key, by="k1")
     with pool.begin() as connection:
         connection.execute(text("LOCK TABLE invalid_records IN ACCESS EXCLUSIVE MODE"))  # it waits for that
         job = asyncio.ensure_future(jobs.launch(key))
-        waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'invalid_records'::regclass"
-        await asyncio.to_thread(until, lambda: bool(rows(_url(pool), waits)))
+        await asyncio.to_thread(until, lambda: _waits_for(pool, "invalid_records"))
         job.cancel()
         with pytest.raises(asyncio.CancelledError):
             await job
     assert (only_run(pool, key).state, only_run(pool, key).error) == (RunState.FAILED, "stopped")
     assert schedules.get(pool, key).seconds_left <= 0
+    assert schedules.get(pool, key).requested_at is not None, "and what was asked for stays asked for"
+
+
+@contextmanager
+def scheduler_process(env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """Give a scheduler as it is run in production; it is killed at the end."""
+    argv = [sys.executable, "-m", "infra.cli.role", "scheduler", "--status-port", "0"]
+    with subprocess.Popen(argv, env=os.environ | env, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.faults
+def test_a_killed_scheduler_leaves_nothing_running_and_the_next_do_its_job_once(
+    pool: Engine, env: dict[str, str]
+) -> None:
+    key = Key(TenantId(env["DEFAULT_TENANT_ID"]), Work.CLEANUP)
+    states = "SELECT state FROM schedule_runs WHERE tenant = %s ORDER BY id"
+    execute(pool, "DELETE FROM schedules")
+    schedules.register(pool, [Default(key, YEARLY, enabled=True)])
+    schedules.request_run(pool, key, by="k1")
+    with pool.begin() as connection, scheduler_process(env) as process:
+        connection.execute(text("LOCK TABLE invalid_records IN ACCESS EXCLUSIVE MODE"))  # the job waits
+        until(lambda: _waits_for(pool, "invalid_records"), 60)
+        assert only_run(pool, key).state is RunState.RUNNING
+        process.kill()
+        until(lambda: only_run(pool, key).state is RunState.FAILED, 60)
+    with scheduler_process(env), scheduler_process(env):
+        until(lambda: rows(_url(pool), states, key.tenant) == [("FAILED",), ("SUCCESS",)], 60)
+        until(lambda: schedules.get(pool, key).seconds_left > 0)
+    assert rows(_url(pool), states, key.tenant) == [("FAILED",), ("SUCCESS",)]
 
 
 async def test_the_poll_of_elm_takes_its_turns(pool: Engine, tenant: TenantId) -> None:
@@ -399,7 +429,6 @@ async def test_the_poll_of_elm_takes_its_turns(pool: Engine, tenant: TenantId) -
 async def test_turns_go_on_while_the_database_is_away(
     fresh_database: str, database_url: str, tenant: TenantId
 ) -> None:
-    migrate(fresh_database)
     name = urlsplit(fresh_database).path[1:]
     default = Default(Key(tenant, Work.COMPLETIONS), HOURLY, enabled=True)
     async with ScheduledTurns(fresh_database, [default]) as turns:
@@ -431,6 +460,8 @@ def test_cleanup_takes_what_is_old_and_over(pool: Engine, tenant: TenantId) -> N
     for query in (
         "INSERT INTO read_model.calls (call_id, started_at, place)"
         " SELECT n::text, now() - n * interval '10 days', '' FROM generate_series(0, 4) n",
+        "INSERT INTO read_model.rates (kind, tenant, system, target, function, minute, place)"
+        " SELECT 'CALL', '', '', '', '', now() - n * interval '12 days', '' FROM generate_series(0, 4) n",
         "INSERT INTO source_runs (tenant, source, state, started_at, finished_at)"
         " SELECT '{t}', 'x', 'FAILED', now(), now() - n * interval '40 days'"
         " FROM generate_series(4, 1, -1) n",
@@ -447,8 +478,9 @@ def test_cleanup_takes_what_is_old_and_over(pool: Engine, tenant: TenantId) -> N
     ):
         execute(pool, query.format(t=tenant))
     ages = Ages(api_logs=15, failed=100)
-    names = ("calls", "schedule_runs", "source_runs", "invalid_records")
-    expected = dict(zip(names, (3, 6000, 2, 1), strict=True))
+    names = ("calls", "rates", "schedule_runs", "source_runs", "invalid_records")
+    expected = dict(zip(names, (3, 3, 6000, 2, 1), strict=True))
+    expected |= dict.fromkeys(("incidents", "silences", "notifications"), 0)
     assert cleanup(pool, ages, dry_run=True) == expected
     assert cleanup(pool, ages) == expected
     assert cleanup(pool, ages) == dict.fromkeys(expected, 0)
@@ -583,6 +615,11 @@ def read_model(pool: Engine) -> None:
     with pool.begin() as connection:
         if store.live(connection) is None:
             store.switch(connection, store.make(connection))
+
+
+def _waits_for(pool: Engine, table: str) -> bool:
+    query = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass"
+    return bool(rows(_url(pool), query, table))
 
 
 def _listens(pool: Engine) -> bool:

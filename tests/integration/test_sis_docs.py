@@ -17,7 +17,6 @@ import psycopg
 import pytest
 
 from infra.db.connect import engine
-from infra.db.migrate import migrate
 from infra.embedded.ports import free_port
 from infra.simulators.sis import seeded, write_csv
 from producers.sis.routes import sis_routes
@@ -109,7 +108,6 @@ def test_the_mapping_of_the_guide_reads_a_file(fresh_database: str, tmp_path: Pa
 
 
 def test_the_pushes_of_the_guide_are_answered_as_it_says(fresh_database: str, tmp_path: Path) -> None:
-    migrate(fresh_database)
     pool = engine(fresh_database)
     plain, _ = keys.create(pool, "sis", [TENANT], [Scope.EVENTS])
     pool.dispose()

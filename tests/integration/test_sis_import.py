@@ -14,7 +14,6 @@ import pytest
 from rich.console import Console
 
 from infra.cli.import_command import import_files
-from infra.db.migrate import migrate
 from infra.simulators.sis import SisPlan, SisState, seeded, serve, write_csv
 from producers.candidates import Origin
 from producers.runs import RunState
@@ -79,7 +78,7 @@ def test_a_bulk_export_is_taken_once(
     assert len(kept(fresh_database, "person")) == len(state.people)
     teaching = len(list(state.teaching()))
     assert len(kept(fresh_database, "enrolment")) == len(state.enrolments) + teaching
-    assert support.rows(fresh_database, "SELECT state FROM source_runs") == [(RunState.SUCCEEDED,)] * 2
+    assert support.rows(fresh_database, "SELECT state FROM source_runs") == [(RunState.SUCCESS,)] * 2
     person = published(fresh_database, "hub.people")[0]
     assert person["attributes"]["role"] == "student"
     course = published(fresh_database, "hub.courses")[0]
@@ -199,7 +198,6 @@ def test_plain_files_by_a_mapping(fresh_database: str, tmp_path: Path) -> None:
 
 
 def test_two_imports_of_one_tenant_do_not_run_at_once(fresh_database: str, tmp_path: Path) -> None:
-    migrate(fresh_database)
     folder = exported(tmp_path, seeded(PLAN))
     with exclusive(fresh_database, Origin(support.TENANT, "sis")), pytest.raises(BusyError):
         imported(fresh_database, [folder], tmp_path / "r.csv")

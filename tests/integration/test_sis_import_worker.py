@@ -10,7 +10,6 @@ import psutil
 import pytest
 
 from infra.db.connect import engine
-from infra.db.migrate import migrate
 from infra.errors import HubError, RetryLater
 from producers import runs
 from producers.candidates import Origin
@@ -33,7 +32,6 @@ def person(number: int) -> Record:
 @pytest.fixture
 def address(fresh_database: str) -> Iterator[Address]:
     """An address with an open run."""
-    migrate(fresh_database)
     pool = engine(fresh_database, pool_size=1)
     yield Address(fresh_database, RULES, runs.begin(pool, Origin(support.TENANT, "sis")))
     pool.dispose()

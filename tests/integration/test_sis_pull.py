@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from infra.db.migrate import migrate
 from infra.simulators.sis import Fault, SisPlan, SisState, seeded, serve
 from producers.runs import RunState
 from producers.sis.pull import SisPull
@@ -41,7 +40,6 @@ async def sis(
     database: str, plan: SisPlan = PLAN, settings: OneRosterSettings = BASE, release: Release = "1.2"
 ) -> AsyncIterator[tuple[SisState, SisPull]]:
     """Give a stand-in and a pull of it into a migrated database."""
-    migrate(database)
     state = seeded(plan)
     async with serve(state) as server:
         address = replace(settings, url=server.root(release), token_url=server.token_url, release=release)
@@ -68,7 +66,7 @@ async def test_a_pull_brings_everything_and_a_second_one_nothing(
         second = await pull.pull_once()
         state.requests.clear()
         third = await pull.pull_once()
-    assert (first.state, first.counts.invalid, first.counts.errors) == (RunState.SUCCEEDED, 0, 0)
+    assert (first.state, first.counts.invalid, first.counts.errors) == (RunState.SUCCESS, 0, 0)
     assert (second.counts.fresh, third.counts.fresh) == (0, 0)
     people, courses = kept(fresh_database, "person"), kept(fresh_database, "course")
     assert (len(people), len(courses)) == (len(state.people), len(state.headers))
@@ -122,7 +120,7 @@ async def test_trouble_that_passes_is_waited_out(fresh_database: str) -> None:
         state.faults.add(Fault(kind="expired", path="/classes"))
         state.faults.add(Fault(kind="truncated", path="/enrollments", after=1))
         summary = await pull.pull_once()
-    assert (summary.state, summary.counts.errors) == (RunState.SUCCEEDED, 0)
+    assert (summary.state, summary.counts.errors) == (RunState.SUCCESS, 0)
     assert len(kept(fresh_database, "person")) == len(state.people)
 
 
@@ -134,7 +132,7 @@ async def test_a_failed_pull_keeps_what_it_took_and_the_next_goes_on(fresh_datab
         state.requests.clear()
         done = await pull.pull_once()
     assert (failed.state, failed.reason) == (RunState.FAILED, "http_500")
-    assert done.state is RunState.SUCCEEDED
+    assert done.state is RunState.SUCCESS
     asked = [line for line in state.requests if "/enrollments" in line]
     assert all("filter" not in line for line in asked)
     assert len(kept(fresh_database, "enrolment")) >= len(state.enrolments)
@@ -147,7 +145,6 @@ async def test_a_failed_pull_keeps_what_it_took_and_the_next_goes_on(fresh_datab
 async def test_what_does_not_pass_ends_the_pull(
     fresh_database: str, change: dict[str, str], reason: str
 ) -> None:
-    migrate(fresh_database)
     async with serve(seeded(PLAN)) as server:
         given = {"url": server.root("1.2"), "token_url": server.token_url, "patience": 0.1, **change}
         async with SisPull(replace(BASE, **given), fresh_database) as pull:  # type: ignore[arg-type]  # by name
@@ -159,7 +156,7 @@ async def test_a_page_cap_is_not_the_end_and_a_server_may_tell_no_count(fresh_da
     async with sis(fresh_database) as (state, pull):
         state.page_cap, state.total_count = 7, False
         summary = await pull.pull_once()
-    assert summary.state is RunState.SUCCEEDED
+    assert summary.state is RunState.SUCCESS
     assert len(kept(fresh_database, "person")) == len(state.people)
 
 
@@ -171,7 +168,7 @@ async def test_one_bad_record_harms_nobody_else(fresh_database: str) -> None:
         state.people[3].family_name = "KEO"
         state.people[3].updated_at = LATER
         await pull.pull_once()
-    assert (summary.state, summary.counts.invalid) == (RunState.SUCCEEDED, 1)
+    assert (summary.state, summary.counts.invalid) == (RunState.SUCCESS, 1)
     assert len(kept(fresh_database, "person")) == len(state.people)
     assert waiting == [(PLAN.load,)]
     assert support.rows(fresh_database, "SELECT count(*) FROM parked_records") == [(0,)]
@@ -197,4 +194,4 @@ async def test_two_pulls_of_one_sis_do_not_run_at_once(fresh_database: str) -> N
             await asyncio.sleep(0.01)
         with pytest.raises(BusyError):
             await pull.pull_once()
-        assert (await first).state is RunState.SUCCEEDED
+        assert (await first).state is RunState.SUCCESS

@@ -14,7 +14,6 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from infra.db.connect import engine
-from infra.db.migrate import migrate
 from infra.simulators.sis import SisPlan, seeded
 from infra.simulators.sis.views import pushes
 from producers.intake import Intake
@@ -60,7 +59,6 @@ class Api:
 
 @asynccontextmanager
 async def api(database: str) -> AsyncIterator[Api]:
-    migrate(database)
     pool = engine(database, pool_size=8)
     try:
         plain, _ = keys.create(pool, "sis", [support.TENANT], [Scope.EVENTS])
@@ -148,7 +146,6 @@ async def test_teachers_of_parts_are_enrolled_once_with_all_their_sections(fresh
 
 
 def test_no_section_is_lost_when_many_push_the_parts_of_one_class(fresh_database: str) -> None:
-    migrate(fresh_database)
     pool = engine(fresh_database, pool_size=12)
     try:
         sis = SisIntake(Intake(pool), Rules(support.TENANT))
@@ -172,7 +169,9 @@ def test_no_section_is_lost_when_many_push_the_parts_of_one_class(fresh_database
         pool.dispose()
 
 
-async def test_a_delete_keeps_what_was_known_and_one_of_a_stranger_is_no_error(fresh_database: str) -> None:
+async def test_a_delete_keeps_what_was_known_and_one_of_a_stranger_is_no_error(
+    fresh_database: str,
+) -> None:
     async with api(fresh_database) as sis:
         await sis.push("people", {**PERSON, "unique_id": "9a"})
         gone = await sis.push("people", {"id": "p1", "is_deleted": True}, {"id": "p9", "is_deleted": True})

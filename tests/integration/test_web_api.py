@@ -15,7 +15,6 @@ import aiohttp
 import pytest
 
 from infra.db.connect import engine
-from infra.db.migrate import migrate
 from infra.embedded.ports import free_port
 from producers.web import keys
 from producers.web.routes import Scope
@@ -68,7 +67,6 @@ class Api:
 
 @contextmanager
 def _api(database: str) -> Iterator[Api]:
-    migrate(database)
     pool = engine(database, pool_size=1)
     try:
         key, _ = keys.create(pool, "test", [TenantId("t")], [Scope.SYNC])
@@ -177,7 +175,6 @@ async def test_connections_that_the_database_has_cut_are_made_anew(api: Api, fre
 
 
 def test_a_port_that_is_taken_is_named(fresh_database: str) -> None:
-    migrate(fresh_database)
 
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

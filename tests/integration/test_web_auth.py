@@ -12,7 +12,6 @@ from typer.testing import CliRunner
 
 from infra.cli.keys_commands import keys as command
 from infra.db.connect import engine
-from infra.db.migrate import migrate
 from producers.web import keys
 from producers.web.routes import KEY, TENANT, Route, Scope
 from producers.web.settings import WebSettings
@@ -33,7 +32,6 @@ ROUTES = [Route("GET", "/who", who, Scope.READ, "Who asks", "test"), open_route(
 
 @pytest.fixture
 def database(fresh_database: str) -> str:
-    migrate(fresh_database)
     return fresh_database
 
 

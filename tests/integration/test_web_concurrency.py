@@ -14,8 +14,9 @@ import psutil
 import psycopg
 import pytest
 
+from tests.databases import new_database
 from tests.integration.intake_support import rows
-from tests.integration.web_role import Served, new_database, served
+from tests.integration.web_role import Served, served
 
 pytestmark = pytest.mark.integration
 WRITERS: Final = 8

@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import Engine
 
 from infra.db.connect import engine
-from infra.db.migrate import migrate
 from producers.web import keys
 from producers.web.locks import LOCKS
 from producers.web.routes import Route, Scope
@@ -32,7 +31,6 @@ CHUNK = 50
 
 @pytest.fixture
 def database(fresh_database: str) -> str:
-    migrate(fresh_database)
     return fresh_database
 
 

@@ -21,8 +21,9 @@ from producers.sis.models import MODELS
 from producers.web.body import MAX_DEPTH
 from producers.web.problems import CONTENT_TYPE
 from producers.zoho import records
-from tests.integration.admin_support import empty_read_model
-from tests.integration.web_role import Served, new_database, served
+from tests.databases import new_database
+from tests.integration.admin_support import fill_read_model
+from tests.integration.web_role import Served, served
 
 pytestmark = pytest.mark.integration
 
@@ -59,7 +60,7 @@ def api(database_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     with new_database(database_url) as database:
         migrate(database)
         pool = engine(database, pool_size=1)
-        empty_read_model(pool)
+        fill_read_model(pool)
         pool.dispose()
         with served(database, folder, env={"ZOHO_WEBHOOK_UNSIGNED": "true"}) as running:
             yield running
@@ -85,6 +86,13 @@ def test_generated_requests_are_answered_as_described(api: Served, tmp_path: Pat
     generated = re.search(r"(\d+) generated", done.stdout)
     assert generated is not None
     assert int(generated[1]) > 1_000
+
+
+def test_the_role_serves_the_dashboard_too(api: Served) -> None:
+    with urllib.request.urlopen(f"{api.url}/ui/users", timeout=30) as answer:
+        page = answer.read().decode()
+    assert answer.url == f"{api.url}/login?next=%2Fui%2Fusers"
+    assert "<h1>Log in</h1>" in page
 
 
 def _nested(depth: int) -> Any:

@@ -39,10 +39,10 @@ def test_the_tables_of_the_guide_are_those_of_the_code(kind: records.Kind) -> No
 
 
 @pytest.mark.integration
-async def test_the_commands_of_the_guide_print_what_it_says(fresh_database: str) -> None:
+async def test_the_commands_of_the_guide_print_what_it_says(empty_database: str) -> None:
     blocks = re.findall(r"```sh\n(.*?)```(?:\n\n```json\n(.*?)```)?", GUIDE, re.DOTALL)
     assert len(blocks) == 4
-    async with serving(fresh_database) as client:
+    async with serving(empty_database) as client:
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             "HUB_URL": str(client.make_url("")).rstrip("/"),
@@ -66,10 +66,10 @@ async def test_the_commands_of_the_guide_print_what_it_says(fresh_database: str)
             else:
                 assert told["status"] == "healthy"
         deadline = asyncio.get_running_loop().time() + 20
-        while parked(fresh_database):  # the class of the webhook was what the enrolment waited for
+        while parked(empty_database):  # the class of the webhook was what the enrolment waited for
             assert asyncio.get_running_loop().time() < deadline
             await asyncio.sleep(0.02)
-    assert rows(fresh_database, "SELECT count(*) FROM outbox WHERE topic = 'hub.enrolments'") == [(1,)]
+    assert rows(empty_database, "SELECT count(*) FROM outbox WHERE topic = 'hub.enrolments'") == [(1,)]
 
 
 def without_hash(told: Any) -> Any:
@@ -77,7 +77,7 @@ def without_hash(told: Any) -> Any:
 
 
 @pytest.mark.integration
-async def test_the_pulls_of_the_guide_run(fresh_database: str, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_pulls_of_the_guide_run(empty_database: str, capsys: pytest.CaptureFixture[str]) -> None:
     commands = [line.split()[4:] for line in GUIDE.splitlines() if line.startswith("$ hub pull zoho")]
     assert len(commands) == 2
     async with serve(ZohoState(seeded(ZohoPlan(students=5)))) as crm:
@@ -87,14 +87,14 @@ async def test_the_pulls_of_the_guide_run(fresh_database: str, capsys: pytest.Ca
             code = await asyncio.to_thread(
                 pull_zoho,
                 crm_settings(crm),
-                fresh_database,
+                empty_database,
                 identity_of,
                 modules=modules,
                 since=options.get("--since"),
             )
             assert code == 0
     assert "succeeded" in capsys.readouterr().out
-    assert rows(fresh_database, "SELECT count(*) FROM source_runs WHERE state = 'SUCCEEDED'") == [(2,)]
+    assert rows(empty_database, "SELECT count(*) FROM source_runs WHERE state = 'SUCCESS'") == [(2,)]
 
 
 def test_a_time_without_zone_is_utc() -> None:

@@ -7,15 +7,11 @@ import select
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
-
-import psycopg
 
 from infra.db.connect import engine
 from infra.db.migrate import migrate
@@ -49,18 +45,6 @@ class Served:
         """Give the lines in which a process tells of a request that it could not deal with."""
         lines = [line for log in self.logs for line in log.read_text("utf-8").splitlines()]
         return [line for line in lines if '"request_failed"' in line or "Traceback" in line]
-
-
-@contextmanager
-def new_database(server: str) -> Iterator[str]:
-    """Give the URL of an empty database for several tests, dropped afterwards."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-        try:
-            yield urlsplit(server)._replace(path=f"/{name}").geturl()
-        finally:
-            connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @contextmanager

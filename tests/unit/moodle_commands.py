@@ -101,12 +101,13 @@ class Bench:
 
 async def results_of(sink: MoodleSink, commands: Sequence[MoodleCommand]) -> list[MoodleResult]:
     """Write ``commands``; check that each has one result, and that just those rejected are refused."""
-    outputs, refused = await sink.write(commands)
+    outputs, refused, causes = await sink.write(commands)
     results = [output.record for output in outputs if isinstance(output.record, MoodleResult)]
     assert [result.command_id for result in results] == [one.command_id for one in commands]
     assert {output.topic for output in outputs} <= set(sink.outputs)
     rejected = {n: one.reason for n, one in enumerate(results) if one.outcome is Outcome.REJECTED}
     assert {n: error.reason for n, error in refused.items()} == rejected
+    assert [commands[cause].command_id for cause in causes] == [one.command_id for one in results]
     return results
 
 

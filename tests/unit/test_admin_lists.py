@@ -17,7 +17,16 @@ from producers.web.admin.csv_export import cell, export, lines
 from producers.web.admin.listing import Listing, Position, decode, encode, read
 from producers.web.admin.reads import Page
 from producers.web.admin.resource import Kind
-from producers.web.admin.resources import CALLS, COMMANDS, ENROLMENTS, PARKED, PEOPLE, RESOURCES, RUNS
+from producers.web.admin.resources import (
+    CALLS,
+    COMMANDS,
+    COURSES,
+    ENROLMENTS,
+    PARKED,
+    PEOPLE,
+    RESOURCES,
+    RUNS,
+)
 from producers.web.admin.sql import select, select_tail
 from producers.web.problems import Problem
 from producers.web.routes import Handler
@@ -31,6 +40,7 @@ AT = datetime(2026, 11, 2, 8, tzinfo=UTC)
 def test_every_resource_names_columns_of_its_own() -> None:
     for one in RESOURCES:
         named = {*one.key, *one.filters, *(sort.removeprefix("-") for sort in one.sorts), *one.sparse}
+        named |= {*one.words, *one.presence}
         assert named | {one.moment, one.search} - {""} <= one.by_name.keys(), one.name
         assert one.sparse <= set(one.key)
         for sort in one.sorts:
@@ -78,6 +88,7 @@ def test_a_query_becomes_what_is_asked_for() -> None:
         ({"person_id": ["a\0b"]}, "person_id", "holds a zero byte"),
         ({"person_id": ["x"] * 101}, "person_id", "is given too often"),
         ({"ownerless": ["true"]}, "ownerless", "there is no such parameter here"),
+        ({"has_email": ["true"]}, "has_email", "there is no such parameter here"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_by_its_name(
@@ -158,9 +169,29 @@ def test_an_order_of_the_key_has_no_rows_without_a_value() -> None:
 
 
 def test_a_beginning_means_itself() -> None:
-    found = select(PEOPLE, Listing(T, prefix="50%_\\", sort="person_id"), 2)
+    found = select(ENROLMENTS, Listing(T, prefix="50%_\\", sort="person_id"), 2)
     assert "person_id LIKE %s" in found.text
     assert found.parameters == ["t", "50\\%\\_\\\\%", 2]
+
+
+def test_each_word_may_begin_an_id_or_in_any_case_a_name() -> None:
+    found = select(COURSES, Listing(T, prefix=" Ann  MATHS", sort="course_id"), 2)
+    begins = ["course_id LIKE %s", "lower(short_name) LIKE lower(%s)", "lower(full_name) LIKE lower(%s)"]
+    other = f"WHERE tenant = %s AND ({' OR '.join(begins)}) AND "
+    order = "ORDER BY course_id, source, source_record_id LIMIT %s"
+    assert [part.rpartition(other)[2] for part in found.text.split(") UNION (")][:2] == [
+        f"{begin} {order}" for begin in begins[:2]
+    ]
+    assert found.text.endswith(f"{begins[2]} {order})) AS found {order}")
+    assert found.parameters == [*["t", *["MATHS%"] * 3, "Ann%", 2] * 3, 2]
+
+
+def test_rows_with_or_without_a_reason_can_be_asked_for() -> None:
+    asked = read(ENROLMENTS, {"has_reason": ["true"], "wanted": ["ACTIVE"]}, T, HOUSE)
+    found = select(ENROLMENTS, asked, 2)
+    assert "WHERE tenant = %s AND wanted = %s AND reason IS NOT NULL ORDER BY" in found.text
+    without = select(ENROLMENTS, read(ENROLMENTS, {"has_reason": ["false"]}, T, HOUSE), 2)
+    assert "reason IS NULL" in without.text
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import stamina
 from infra.call_log import Caller, call_log, record_of
 from infra.calls import Call, about, called
 from infra.codec import Codec
+from infra.metrics import CALLS_DROPPED
 from infra.registry import Registry
-from infra.telemetry import CALLS_DROPPED
 from schemas.calls import System
 from schemas.ids import Target, TenantId
 from schemas.topics import CALLS

@@ -6,13 +6,15 @@ from dataclasses import replace
 
 from connectors.elm_sink.client import POST, READ_BACK
 from connectors.elm_sink.sink import ElmSink
-from infra.calls import Call
+from connectors.moodle.client import MULTIPLEX
+from infra.calls import REFERENCES, Call
 from infra.simulators.elm.app import serve
 from infra.simulators.elm.faults import Fault
 from infra.simulators.elm.state import ElmState
 from schemas.ids import PersonId
-from tests.unit.moodle_commands import bench, person
+from tests.unit.moodle_commands import bench, course, enrolment, person
 from tests.unit.test_elm_sink import callbacks, settings, written
+from tests.unit.test_moodle_sink_groups import furnished
 
 
 async def test_the_calls_that_write_accounts_name_them() -> None:
@@ -24,6 +26,28 @@ async def test_the_calls_that_write_accounts_name_them() -> None:
     assert about["core_user_create_users"] == (f"user|{tenant}|GUID1", f"user|{tenant}|GUID2")
     assert about["core_user_update_users"] == (f"user|{tenant}|GUID1",)
     assert "example.test" not in repr(b.calls)
+
+
+async def test_look_ups_name_those_for_whom_they_are_made() -> None:
+    tenant = person(1).tenant
+    async with bench(batch_size=2) as b:
+        await b.write(person(1), person(2), person(3), course(7))
+    reads = {call.references for call in b.calls if "_get_" in call.function or call.function == MULTIPLEX}
+    assert reads == {
+        (f"user|{tenant}|GUID1", f"user|{tenant}|GUID2"),
+        (f"user|{tenant}|GUID3",),
+        (f"course|{tenant}|7",),
+    }
+
+
+async def test_every_call_of_the_sink_names_somebody_and_at_most_a_hundred() -> None:
+    async with bench(prepare=furnished) as b:
+        await b.write(*(person(number) for number in range(120)))
+        await b.write(*(enrolment(user, 2, section_ids=("s",)) for user in (4, 5, 9_999)))
+    assert {call.function for call in b.calls} >= {"core_user_get_users_by_field", MULTIPLEX}
+    assert [call.function for call in b.calls if not call.references] == []
+    assert max(len(call.references) for call in b.calls) == REFERENCES
+    assert "example.test" not in repr([call.references for call in b.calls])
 
 
 async def test_the_calls_to_elm_name_the_enrolments() -> None:

@@ -3,29 +3,53 @@
 import os
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from infra.cli.main import main
 from infra.settings import reference
 
 
-def hub(folder: Path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: object
+    stdout: str
+    stderr: str
+
+
+def environment(**env: str) -> dict[str, str]:
+    """Give this process's environment without settings of the hub, and with ``env``."""
     settings = {name for name, _, _ in reference()}
-    clean = {name: value for name, value in os.environ.items() if name not in settings}
-    return subprocess.run(
-        [sys.executable, "-m", "infra.cli.main", *arguments],
-        cwd=folder,
-        env={**clean, "PYTHONPATH": str(Path(__file__).parents[2]), **env},
+    return {name: value for name, value in os.environ.items() if name not in settings} | env
+
+
+def hub(folder: Path, *arguments: str, **env: str) -> Done:
+    """Run a command in this process, in ``folder``."""
+    output, errors = StringIO(), StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(output), redirect_stderr(errors):
+        patch.setattr(os, "environ", environment(**env))
+        patch.chdir(folder)
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+    return Done(ended.value.code, output.getvalue(), errors.getvalue())
+
+
+def test_without_arguments_it_lists_the_commands(tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "infra.cli.main"],
+        cwd=tmp_path,
+        env=environment(PYTHONPATH=str(Path(__file__).parents[2])),
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
-    )
-
-
-def test_without_arguments_it_lists_the_commands(tmp_path: Path) -> None:
-    shown = hub(tmp_path).stdout
+    ).stdout
     assert all(command in shown for command in ("run", "demo", "dev", "topics", "config"))
 
 

@@ -65,11 +65,12 @@ async def opened(server: ElmServer, **changes: object) -> AsyncIterator[ElmSink]
 
 
 async def written(sink: ElmSink, batch: Sequence[CompletionCallback]) -> list[CallbackResult]:
-    outputs, refused = await sink.write(batch)
+    outputs, refused, causes = await sink.write(batch)
     results = [output.record for output in outputs if isinstance(output.record, CallbackResult)]
     assert len(results) == len(outputs)
     rejected = {n: one.reason for n, one in enumerate(results) if one.outcome is REJECTED}
     assert {n: error.reason for n, error in refused.items()} == rejected
+    assert [batch[cause].callback_id for cause in causes] == [one.callback_id for one in results]
     return results
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from connectors.moodle.client import MoodleClient
+from connectors.moodle.client import MULTIPLEX, MoodleClient
 from connectors.moodle.settings import MoodleSettings
 from connectors.moodle_source.known import Known
 from connectors.moodle_source.observed_topic import Learn
 from connectors.moodle_survey import answers
-from connectors.moodle_survey.observe import Observed, Site, observe_enrolments, observe_users
+from connectors.moodle_survey.observe import Observed, Site, observe_enrolments, observe_grades, observe_users
 from connectors.moodle_survey.reads import (
     FUNCTIONS,
     packed,
@@ -33,10 +34,11 @@ from infra.memory import MemoryTable
 from infra.simulators.moodle import MoodleState, Seed, SeedCourse, SeedEnrolment, SeedUser, seed, serve
 from infra.simulators.moodle.functions import FUNCTIONS as SIMULATED
 from infra.simulators.moodle.functions import call
+from infra.simulators.moodle.grades import set_grade
 from processors.completions import CompletionsStage
 from processors.courses import CourseStage
 from schemas.events import EnrolmentStatus
-from schemas.ids import CourseId, MoodleCourseId, PersonId, Target, TenantId
+from schemas.ids import CourseId, MoodleCourseId, MoodleUserId, PersonId, Target, TenantId
 from schemas.moodle import MoodleObserved
 from schemas.topics import sites
 
@@ -234,6 +236,43 @@ async def test_only_what_differs_of_accounts_is_told() -> None:
         assert told.records["t|USER|G1"].user == replace(user, suspended=True)
 
 
+async def test_only_what_differs_of_grades_is_told_and_those_taken_away_are() -> None:
+    state, told = a_site(), Told()
+    people = {MoodleUserId(row.id): PersonId(row.idnumber) for row in state.users if row.idnumber}
+    (first,) = state.users.find("idnumber", "G1")
+    people[MoodleUserId(9_999)] = PersonId("gone")
+    calls: list[Call] = []
+    async with client(state, calls.append) as moodle:
+        site = Site(TENANT, TARGET, moodle, told, now=lambda: NOW)
+
+        async def observed() -> Observed:
+            return await observe_grades(site, people, {MATHS: CourseId("101")})
+
+        assert await observed() == Observed(0, 0)
+        set_grade(state, first.id, int(MATHS), Decimal("77.123456"))
+        assert await observed() == Observed(1, 1)
+        assert await observed() == Observed(1, 0)
+        grade = told.records["t|GRADE|G1|101"].grade
+        assert grade is not None
+        assert (grade.shown, grade.score, grade.moodle_user_id) == ("77.12", Decimal("77.1235"), first.id)
+        set_grade(state, first.id, int(MATHS), None)
+        assert await observed() == Observed(1, 1)
+        assert told.records["t|GRADE|G1|101"].grade == replace(grade, shown="-", score=None)
+        assert await observe_grades(site, people, {}) == Observed(0, 0), "of another's course nothing is told"
+    assert {call.function for call in calls} == {MULTIPLEX}
+
+
+def test_recorded_grades_are_read_without_floats() -> None:
+    found = answers.grades(recorded("173-overview-grades"), MoodleUserId(11), "f")
+    assert {int(one.course_id): (one.shown, str(one.score)) for one in found} == {
+        3: ("-", "None"),
+        2: ("77.50", "77.5000"),
+        4: ("-", "None"),
+    }
+    with pytest.raises(HubError, match="rawgrade is no number"):
+        answers.grades({"grades": [{"courseid": 1, "rawgrade": "secret"}]}, MoodleUserId(1), "f")
+
+
 async def test_stages_and_the_moodle_source_pass_these_observations_over() -> None:
     state, told = a_site(), Told()
     async with client(state) as moodle:
@@ -241,7 +280,10 @@ async def test_stages_and_the_moodle_source_pass_these_observations_over() -> No
         await observe_users(site, [PersonId("G1")])
         await observe_enrolments(site, {MATHS: CourseId("101")})
     known, table, topics = Known(), MemoryTable(), sites([TARGET])
-    stages = CourseStage(parse(""), topics).on_observed, CompletionsStage(topics.shared).on_observed
+    stages = (
+        CourseStage(parse(""), topics).on_observed,
+        CompletionsStage(parse(""), topics.shared).on_observed,
+    )
     for key, record in told.records.items():
         known.learn_one(key, record)
         assert [list(handler(record, table)) for handler in stages] == [[], []]

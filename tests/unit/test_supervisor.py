@@ -10,8 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from infra.cli.endpoints import TETHERED
-from infra.cli.supervisor import Spec, Supervisor
+from infra.cli.supervisor import TETHERED, Spec, Supervisor
 
 APPEND = "import sys, os, pathlib; pathlib.Path(sys.argv[1]).open('a').write(str(os.getpid()) + '\\n')"
 WAIT = "; import signal; signal.pause()"

@@ -196,6 +196,8 @@ def _delete(state: MoodleState, courseid: int) -> None:
         state.delete(state.role_assignments, enrolment.userid, courseid)
     for completion in state.completions.find("course", courseid):
         state.delete(state.completions, completion.userid, courseid)
+    for grade in state.grades.find("course", courseid):
+        state.delete(state.grades, grade.userid, courseid)
     for group in state.groups.find("course", courseid):
         state.delete(state.groups, group.id)
     state.delete(state.courses, courseid)

@@ -11,6 +11,7 @@ from infra.simulators.moodle import (
     courses,
     enrolment_reads,
     enrolments,
+    grades,
     groups,
     php,
     reports,
@@ -123,6 +124,7 @@ FUNCTIONS: dict[str, Function] = {
     "core_completion_get_course_completion_status": Function(
         completion.STATUS, completion.get_course_completion_status
     ),
+    "gradereport_overview_get_course_grades": Function(grades.OVERVIEW, grades.get_course_grades),
     "core_reportbuilder_list_reports": Function(reports.LIST, reports.list_reports),
     "core_reportbuilder_retrieve_report": Function(reports.RETRIEVE, reports.retrieve_report),
     "core_group_create_groups": Function(groups.CREATE, groups.create_groups, writes=True),

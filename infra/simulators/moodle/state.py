@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -132,6 +133,14 @@ class Completion(msgspec.Struct, frozen=True):
     criterion_met: int | None = None
 
 
+class CourseGrade(msgspec.Struct, frozen=True):
+    """The grade of a whole course that a learner has: the final grade of its course item."""
+
+    userid: int
+    courseid: int
+    points: Decimal
+
+
 class Group(msgspec.Struct, frozen=True):
     """A group of a course with its members."""
 
@@ -225,6 +234,7 @@ class MoodleState(Database):
         self.completions: Table[Completion] = Table(
             "completions", Completion, _pair, {"course": _courseid, "user": _userid}
         )
+        self.grades: Table[CourseGrade] = Table("grades", CourseGrade, _pair, {"course": _courseid})
         self.groups: Table[Group] = Table("groups", Group, lambda row: (row.id,), {"course": _courseid})
         super().__init__(
             [
@@ -234,6 +244,7 @@ class MoodleState(Database):
                 self.enrolments,
                 self.role_assignments,
                 self.completions,
+                self.grades,
                 self.groups,
             ]
         )

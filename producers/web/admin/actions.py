@@ -31,6 +31,7 @@ _ENTITIES: Final[Mapping[str, Callable[..., Entity]]] = {
 }
 _SYNC_ABOUT: Final = """What is wished now is issued to Moodle once more, whatever was applied. The answer
 does not wait for that: see the results."""
+_POST: Final = "/admin/completions/{person_id}/{course_id}/post"
 _LETTERS_ABOUT: Final = "At most 1,000 in one request, the last that failed: repeat it until none is left."
 _MOST_LETTERS: Final = 1_000
 _ACTIONS_AT_ONCE: Final = 2
@@ -58,6 +59,7 @@ class Actions:
         dead, about = "/admin/dead-letters", _LETTERS_ABOUT
         return [
             *(self._sync_route(path, make) for path, make in _ENTITIES.items()),
+            _route(_POST, self._post, "Tell ELM of a completion once more", SyncBody),
             _route("/admin/conflicts/resolve", self._resolve, resolve, ResolveBody, ConflictAnswer),
             _route("/admin/parked/release", self._release, release, ReleaseBody),
             _route(f"{dead}/redrive", self._redrive, again, LettersBody, description=about),
@@ -88,6 +90,15 @@ class Actions:
         names = tuple(part.strip("{}") for part in path.split("/") if part.startswith("{"))
         about = f"Sync one {path.split('/')[3]}"
         return _route(path, self.sync(make, names), about, SyncBody, description=_SYNC_ABOUT)
+
+    async def _post(self, request: web.Request) -> web.StreamResponse:
+        body = await bodies.read(request, SyncBody)
+        place = (request[TENANT], request.match_info["person_id"], request.match_info["course_id"])
+        if any("\0" in part for part in place):
+            raise Problem(HTTPStatus.NOT_FOUND, "The hub knows nothing of that name.")
+        by, why = request[KEY], body.why
+        await self.threads.run(lambda: operations.post_completion(self.means.pool, *place, by=by, why=why))
+        return answered(Done(done=1, matched=1))
 
     async def _resolve(self, request: web.Request) -> web.StreamResponse:
         body = await bodies.read(request, ResolveBody)
@@ -130,7 +141,7 @@ class Actions:
 
     async def _discard(self, request: web.Request) -> web.StreamResponse:
         body = await bodies.read(request, LettersBody)
-        if not body.why.strip():
+        if not (body.dry_run or body.why.strip()):
             raise BadArgument("why: say why")
         choice, who = self._choice(request, body), Who(request[KEY], body.why, request[TENANT])
 

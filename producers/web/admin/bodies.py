@@ -124,16 +124,22 @@ class SchedulesAnswer(msgspec.Struct, frozen=True, kw_only=True):
     items: list[ScheduleAnswer]
 
 
+FIELDS: Final = web.RequestKey("fields", Mapping[str, Any])
+"""``request[FIELDS]``: what a form of the dashboard has brought, in place of a body; numbers are texts."""
+
+
 async def read(request: web.Request, kind: type[T]) -> T:
     """Return the body of ``request``, an empty one as an object without fields.
 
     Raises:
         Problem: it is no JSON (400), or not of that kind: the field is named (422).
     """
-    content = await read_body(request)
-    value = decoded(content, request.charset) if content.strip() else {}
+    value, is_form = request.get(FIELDS), FIELDS in request
+    if not is_form:
+        content = await read_body(request)
+        value = decoded(content, request.charset) if content.strip() else {}
     try:
-        return msgspec.convert(value, kind)
+        return msgspec.convert(value, kind, strict=not is_form)
     except msgspec.ValidationError as error:
         reason, _, path = str(error).partition(" - at `")
         wrong = [{"path": path.rstrip("`") or "$", "reason": reason}]

@@ -6,7 +6,7 @@ that: however long the list is, a page costs the same, and rows that come meanwh
 
 import base64
 import binascii
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -52,7 +52,8 @@ class Listing:
         filters: columns, and the values of which a row must have one.
         since: rows from this moment on.
         until: rows before this moment.
-        prefix: what the searched column begins with.
+        present: columns, and whether a row must have a value in them.
+        prefix: what the searched column begins with, or one of its words, see `Resource.words`.
         sort: the order, as in `Resource.sorts`.
         limit: most rows of a page; of an export, most rows at all.
         after: the place behind which the page begins.
@@ -62,6 +63,7 @@ class Listing:
     filters: tuple[tuple[Column, tuple[Any, ...]], ...] = ()
     since: datetime | None = None
     until: datetime | None = None
+    present: tuple[tuple[Column, bool], ...] = ()
     prefix: str = ""
     sort: str = ""
     limit: int | None = None
@@ -100,10 +102,23 @@ def parameters(resource: Resource) -> list[Parameter]:
         ]
     if resource.search:
         schema = {"type": "string", "minLength": 1, "maxLength": 200}
-        found.append(Parameter("q", schema, f"What `{resource.search}` begins with."))
+        found.append(Parameter("q", schema, _searched(resource)))
+    for name in resource.presence:
+        found.append(Parameter(_has(name), {"type": "boolean"}, f"Only rows with (without) `{name}`."))
     if resource.ownerless:
         found.append(Parameter("ownerless", {"type": "boolean"}, "Only rows of no tenant."))
     return found
+
+
+def _searched(resource: Resource) -> str:
+    if not resource.words:
+        return f"What `{resource.search}` begins with."
+    names = ", ".join(f"`{name}`" for name in resource.words)
+    return f"Words, each a beginning of `{resource.search}` or, in upper or lower case, of {names}."
+
+
+def _has(name: str) -> str:
+    return f"has_{name}"
 
 
 def _schema(column: Column) -> dict[str, Any]:
@@ -150,6 +165,7 @@ def read(
         filters=tuple(_filters(resource, query)),
         since=_optional(single, "since", moment_of),
         until=_optional(single, "until", moment_of),
+        present=tuple(_present(resource, single)),
         prefix=single.get("q", ""),
         sort=sort,
         limit=_optional(single, "limit", _limit_of),
@@ -172,6 +188,13 @@ def _filters(resource: Resource, query: Mapping[str, Sequence[str]]) -> list[tup
             column = resource.by_name[name]
             found.append((column, tuple(_value(name, column.kind, text) for text in query[name])))
     return found
+
+
+def _present(resource: Resource, single: Mapping[str, str]) -> Iterator[tuple[Column, bool]]:
+    for name in resource.presence:
+        wished = _optional(single, _has(name), _boolean_of)
+        if wished is not None:
+            yield resource.by_name[name], wished
 
 
 def _value(name: str, kind: Kind, text: str) -> Any:

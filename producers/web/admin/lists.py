@@ -14,7 +14,7 @@ from producers.web.admin import listing as listings
 from producers.web.admin import resources as res
 from producers.web.admin.csv_export import CONTENT_TYPE, export
 from producers.web.admin.listing import BY_TENANT, LIMIT, Listing
-from producers.web.admin.reads import Page, Reads, Wanted
+from producers.web.admin.reads import Page, Reads, Row, Wanted
 from producers.web.admin.resource import Resource
 from producers.web.admin.threads import Threads
 from producers.web.problems import Problem
@@ -77,7 +77,7 @@ def list_route(desk: Desk, resource: Resource, path: str, fixed: Mapping[str, st
         for name, value in (fixed or {}).items():
             asked[name] = [*asked.get(name, ()), value]
         wanted = listings.read(resource, asked, request[TENANT], desk.default, frozenset(fixed or ()))
-        if _wants_csv(request):
+        if wants_csv(request):
             return await export(
                 request, resource, wanted, lambda part, limit: desk.fetch(resource, part, limit)
             )
@@ -104,7 +104,8 @@ def list_route(desk: Desk, resource: Resource, path: str, fixed: Mapping[str, st
     )
 
 
-def _wants_csv(request: web.Request) -> bool:
+def wants_csv(request: web.Request) -> bool:
+    """Tell whether ``request`` asks for CSV."""
     accepts = request.headers.get("Accept", "")
     wanted = "csv" if CONTENT_TYPE in accepts and "json" not in accepts else "json"
     return request.query.get("format", wanted) == "csv"
@@ -185,6 +186,7 @@ SINGLES: Final = (
     res.AUDIT,
     res.DIRECTIVES,
     res.INVALID,
+    res.INCIDENTS,
 )
 """What can be asked for one by one."""
 
@@ -194,13 +196,36 @@ def detail_routes(desk: Desk) -> list[Route]:
     return [*(_detail_route(desk, one) for one in DETAILS), *(_single_route(desk, one) for one in SINGLES)]
 
 
+async def whole(desk: Desk, detail: Detail, request: web.Request) -> dict[str, Sequence[Row]]:
+    """Return the lists of ``detail`` about the entity that the address names.
+
+    Raises:
+        Problem: the hub knows nothing of that name (404).
+    """
+    wanted = [Wanted(one, _of_key(one, detail.key, request), LIMIT) for one in detail.sections.values()]
+    pages = await desk.fetch_all(wanted)
+    if not any(page.rows for page in pages):
+        raise unknown()
+    return {name: page.rows for name, page in zip(detail.sections, pages, strict=True)}
+
+
+async def single(desk: Desk, resource: Resource, request: web.Request) -> Row:
+    """Return the row of ``resource`` that the address names.
+
+    Raises:
+        Problem: the hub knows nothing of that name (404).
+    """
+    page = await desk.fetch(resource, _of_key(resource, resource.key, request), 1)
+    if not page.rows and resource.ownerless and request[TENANT] == desk.default:
+        page = await desk.fetch(resource, _of_key(resource, resource.key, request, owned=False), 1)
+    if not page.rows:
+        raise unknown()
+    return page.rows[0]
+
+
 def _detail_route(desk: Desk, detail: Detail) -> Route:
     async def handle(request: web.Request) -> web.StreamResponse:
-        wanted = [Wanted(one, _of_key(one, detail.key, request), LIMIT) for one in detail.sections.values()]
-        pages = await desk.fetch_all(wanted)
-        if not any(page.rows for page in pages):
-            raise _unknown()
-        return answered({name: page.rows for name, page in zip(detail.sections, pages, strict=True)})
+        return answered(await whole(desk, detail, request))
 
     return Route(
         "GET",
@@ -217,12 +242,7 @@ def _detail_route(desk: Desk, detail: Detail) -> Route:
 
 def _single_route(desk: Desk, resource: Resource) -> Route:
     async def handle(request: web.Request) -> web.StreamResponse:
-        page = await desk.fetch(resource, _of_key(resource, resource.key, request), 1)
-        if not page.rows and resource.ownerless and request[TENANT] == desk.default:
-            page = await desk.fetch(resource, _of_key(resource, resource.key, request, owned=False), 1)
-        if not page.rows:
-            raise _unknown()
-        return answered(page.rows[0])
+        return answered(await single(desk, resource, request))
 
     return Route(
         "GET",
@@ -249,9 +269,10 @@ def _of_key(resource: Resource, names: Sequence[str], request: web.Request, *, o
             for column in (resource.by_name[name] for name in names)
         )
     except ValueError:
-        raise _unknown() from None
+        raise unknown() from None
     return Listing(request[TENANT] if owned else None, filters, sort=resource.usual_sort)
 
 
-def _unknown() -> Problem:
+def unknown() -> Problem:
+    """Return the answer to a name that the hub does not know."""
     return Problem(HTTPStatus.NOT_FOUND, "The hub knows nothing of that name.")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from enum import Enum, auto
 from functools import cached_property
 from typing import Any, Final
@@ -20,7 +21,9 @@ class Kind(Enum):
     BOOLEAN = auto()
     TIME = auto()
     DATE = auto()
+    DECIMAL = auto()
     TEXTS = auto()
+    INTEGERS = auto()
     JSON = auto()
 
 
@@ -30,7 +33,9 @@ TYPES: Final[Mapping[Kind, Any]] = {
     Kind.BOOLEAN: bool,
     Kind.TIME: datetime,
     Kind.DATE: date,
+    Kind.DECIMAL: Decimal,
     Kind.TEXTS: list[str],
+    Kind.INTEGERS: list[int],
     Kind.JSON: dict[str, Any],
 }
 """The Python types of the kinds."""
@@ -81,6 +86,11 @@ def dates(*names: str) -> tuple[Column, ...]:
     return tuple(Column(name, Kind.DATE) for name in names)
 
 
+def decimals(*names: str) -> tuple[Column, ...]:
+    """Return columns of decimal numbers, which JSON has as texts."""
+    return tuple(Column(name, Kind.DECIMAL) for name in names)
+
+
 def json(*names: str) -> tuple[Column, ...]:
     """Return columns of JSON objects."""
     return tuple(Column(name, Kind.JSON) for name in names)
@@ -100,6 +110,8 @@ class Resource:
         filters: what rows can be chosen by.
         moment: what ``since`` and ``until`` are about; empty: there are no such parameters.
         search: what ``q`` is a beginning of; empty: there is no such parameter.
+        words: further columns that the words of ``q`` may begin, in upper or lower case.
+        presence: columns for each of which ``has_…`` tells whether there shall be a value.
         ownerless: whether there are rows of no tenant.
         sparse: columns of the key that may be null after all, which counts as empty.
     """
@@ -113,6 +125,8 @@ class Resource:
     filters: tuple[str, ...] = ()
     moment: str = ""
     search: str = ""
+    words: tuple[str, ...] = ()
+    presence: tuple[str, ...] = ()
     ownerless: bool = False
     sparse: frozenset[str] = frozenset()
 

@@ -9,6 +9,7 @@ from producers.web.admin.resource import (
     Resource,
     booleans,
     dates,
+    decimals,
     integers,
     json,
     texts,
@@ -37,6 +38,7 @@ PEOPLE: Final = Resource(
     filters=("person_id", "source", "deleted", "source_status", "username", "email", "source_record_id"),
     moment="recorded_at",
     search="person_id",
+    words=("last_name", "first_name", "email", "username"),
 )
 ACCOUNTS: Final = Resource(
     "accounts",
@@ -75,6 +77,7 @@ COURSES: Final = Resource(
     filters=("course_id", "source", "deleted", "source_status", "short_name", "term_id", "program_id"),
     moment="recorded_at",
     search="course_id",
+    words=("short_name", "full_name"),
 )
 ENROLMENTS: Final = Resource(
     "enrolments",
@@ -82,14 +85,16 @@ ENROLMENTS: Final = Resource(
     "An enrolment: what is wanted, what Moodle has, when it was brought there",
     (
         *texts("person_id", "course_id", "wanted", "actual"),
+        *booleans("as_wanted"),
         *integers("moodle_user_id", "moodle_course_id"),
         *times("last_access", "synced_at"),
         *texts("reason", "role", "source", "enrolment_id"),
     ),
     key=("person_id", "course_id"),
     sorts=("person_id", "-person_id"),
-    filters=("person_id", "course_id", "wanted", "actual"),
+    filters=("person_id", "course_id", "wanted", "actual", "as_wanted", "reason"),
     search="person_id",
+    presence=("reason",),
 )
 COMMANDS: Final = Resource(
     "commands",
@@ -217,15 +222,32 @@ DEAD_LETTERS: Final = Resource(
 )
 COMPLETIONS: Final = Resource(
     "completions",
-    "read_model.completions",
-    "A completion seen in Moodle",
+    "read_model.completed",
+    "A completion seen in Moodle; `told`: how far ELM was told (WAITS, ON_ITS_WAY, or what came of it)",
     (
         *texts("person_id", "course_id", "target"),
         *dates("completed_on"),
         *times("completed_at", "observed_at"),
+        *texts("told", "reason", "callback_id"),
         *PLACE,
     ),
     key=("person_id", "course_id"),
+    sorts=("-observed_at", "observed_at", "person_id"),
+    filters=("person_id", "course_id", "target"),
+    moment="observed_at",
+)
+GRADES: Final = Resource(
+    "grades",
+    "read_model.grades",
+    "A grade of a whole course as Moodle shows it; without a score it was taken away",
+    (
+        *texts("person_id", "course_id", "target", "shown"),
+        *decimals("score"),
+        *integers("moodle_user_id", "moodle_course_id"),
+        *times("observed_at"),
+        *PLACE,
+    ),
+    key=("person_id", "course_id", "target"),
     sorts=("-observed_at", "observed_at", "person_id"),
     filters=("person_id", "course_id", "target"),
     moment="observed_at",
@@ -279,6 +301,23 @@ CALLS: Final = Resource(
     moment="started_at",
     ownerless=True,
 )
+RATES: Final = Resource(
+    "rates",
+    "read_model.rates",
+    "How many calls or results there were in one minute; `buckets`: calls by duration",
+    (
+        *times("minute"),
+        *texts("kind", "system", "target", "function"),
+        *integers("total", "failed", "auth_failed"),
+        Column("buckets", Kind.INTEGERS),
+        *PLACE,
+    ),
+    key=("minute", "kind", "system", "target", "function"),
+    sorts=("-minute", "minute"),
+    filters=("kind", "system", "target", "function"),
+    moment="minute",
+    ownerless=True,
+)
 AUDIT: Final = Resource(
     "audit",
     "read_model.audit",
@@ -326,6 +365,56 @@ INVALID: Final = Resource(
     sorts=("-id", "id"),
     filters=("source", "kind", "record_id", "field", "reason"),
     moment="last_seen",
+    presence=("solved_at",),
+)
+
+INCIDENTS: Final = Resource(
+    "incidents",
+    "incidents",
+    "Something of the hub that is not, or was not, as it should be; told once",
+    (
+        *integers("id"),
+        *texts("alert", "subject", "severity", "state", "message"),
+        *json("details"),
+        *times("opened_at", "seen_at", "resolved_at", "acknowledged_at"),
+        *texts("acknowledged_by"),
+        *times("silenced_until"),
+    ),
+    key=("id",),
+    sorts=("-id", "id"),
+    filters=("alert", "subject", "severity", "state"),
+    moment="opened_at",
+)
+SILENCES: Final = Resource(
+    "silences",
+    "silences",
+    "Of which incidents nothing new is told, until when and why",
+    (
+        *integers("id"),
+        *texts("alert", "subject"),
+        *times("until", "made_at"),
+        *texts("made_by", "why"),
+        *times("ended_at"),
+    ),
+    key=("id",),
+    sorts=("-id", "id"),
+    filters=("alert", "subject", "made_by"),
+    moment="made_at",
+)
+REPLAYS: Final = Resource(
+    "replays",
+    "replays",
+    "A replay that is applied: how much there is to do, and how far it is",
+    (
+        *texts("replay_id", "state", "made_by", "why"),
+        *json("chosen"),
+        *integers("rate", "total", "done"),
+        *times("made_at", "updated_at"),
+    ),
+    key=("replay_id",),
+    sorts=("-made_at", "made_at"),
+    filters=("state", "made_by"),
+    moment="made_at",
 )
 
 RESOURCES: Final[Sequence[Resource]] = (
@@ -342,10 +431,15 @@ RESOURCES: Final[Sequence[Resource]] = (
     REFUSED,
     DEAD_LETTERS,
     COMPLETIONS,
+    GRADES,
     CALLBACKS,
     CALLBACK_RESULTS,
     CALLS,
+    RATES,
     AUDIT,
     DIRECTIVES,
     INVALID,
+    INCIDENTS,
+    SILENCES,
+    REPLAYS,
 )

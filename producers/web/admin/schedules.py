@@ -21,6 +21,7 @@ from producers.web.admin.lists import TAG, answered
 from producers.web.admin.threads import Threads
 from producers.web.problems import Problem
 from producers.web.routes import KEY, TENANT, Parameter, Route, Scope
+from schemas.ids import TenantId
 
 _SITE = Parameter(
     "site", {"type": "string", "maxLength": 100}, "The Moodle site, where the target is of several."
@@ -81,9 +82,12 @@ class Schedules:
             ),
         ]
 
+    async def items(self, tenant: TenantId) -> list[ScheduleAnswer]:
+        """Return the schedules of ``tenant``."""
+        return [shown(one) for one in await self.threads.run(schedules.list_, self.pool, tenant)]
+
     async def _list(self, request: web.Request) -> web.StreamResponse:
-        found = await self.threads.run(schedules.list_, self.pool, request[TENANT])
-        return answered(SchedulesAnswer(items=[shown(one) for one in found]))
+        return answered(SchedulesAnswer(items=await self.items(request[TENANT])))
 
     async def _change(self, request: web.Request) -> web.StreamResponse:
         body = await bodies.read(request, ScheduleBody)
