@@ -44,6 +44,17 @@ _TAKE: Final = """
     )
     RETURNING number, kind, person_id, course_id, places
 """
+KEPT: Final = 100
+"""Rehearsals of a tenant."""
+_KEEP: Final = """
+    INSERT INTO rehearsals (tenant, made_by, why, made_at, differences, chosen, report)
+    VALUES (%s, %s, %s, now(), %s, %s, %s) RETURNING id
+"""
+_FORGET: Final = """
+    DELETE FROM rehearsals WHERE tenant = %s AND id < (
+        SELECT id FROM rehearsals WHERE tenant = %s ORDER BY id DESC OFFSET %s LIMIT 1
+    )
+"""
 _ADVANCE: Final = """
     UPDATE replays SET done = done + %s, updated_at = now(),
         state = CASE WHEN done + %s >= total THEN 'DONE' ELSE state END
@@ -133,6 +144,33 @@ def create(
         details = {**chosen, "entities": str(len(items))}
         note(connection, [Act(by, "replay.apply", f"replay/{replay_id}", tenant, why, details)])
     return find(pool, replay_id)
+
+
+def keep(
+    pool: Engine, tenant: TenantId, report: Mapping[str, Any], chosen: Mapping[str, str], by: str, why: str
+) -> int:
+    """Keep what a rehearsal has found, for those who look later; of each tenant the last `KEPT` are kept.
+
+    Args:
+        pool: of the hub's database.
+        tenant: whose entities were compared.
+        report: ``counts``, ``differences`` and ``sample``; ids alone, no personal data.
+        chosen: what was asked for.
+        by: who asked; see `producers.decisions.Act`.
+        why: in the person's words.
+
+    Returns:
+        Its id.
+
+    Raises:
+        RetryLater: the database is away; nothing was stored.
+    """
+    with database_trouble(), pool.begin() as connection:
+        driver = raw(connection)
+        values = [tenant, by, why, report["differences"], Jsonb(dict(chosen)), Jsonb(dict(report))]
+        (number,) = driver.execute(_KEEP, values).fetchone() or (0,)
+        driver.execute(_FORGET, [tenant, tenant, KEPT - 1])
+    return int(number)
 
 
 def listed(pool: Engine) -> list[Replay]:

@@ -69,6 +69,7 @@ def rehearsal(
     sample: Annotated[int, typer.Option(min=0, help="How many differences are shown.")] = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Print counts and sample as JSON.")] = False,
     file: Annotated[Path | None, typer.Option("--csv", help="Write all differences to this file.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep counts and sample for the dashboard.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Have the hub do what differs.")] = False,
     most: Annotated[int, typer.Option("--max-changes", min=1, help="Apply no more than so many.")] = 1_000,
     rate: Annotated[int, typer.Option(min=1, help="How many are applied in a second.")] = 50,
@@ -76,9 +77,9 @@ def rehearsal(
 ) -> None:
     """Rehearse history: what would the hub ask of Moodle otherwise, by today's code and mapping file?
 
-    Nothing is written anywhere without --apply. Times are ISO 8601 with a zone, offsets are as 1200 for all
-    partitions or 0:1200,3:950. Exit status: 2 a wrong argument, 3 more than --max-changes would change,
-    4 Kafka, the registry or the database is away.
+    Nothing is written anywhere without --apply or --keep. Times are ISO 8601 with a zone, offsets are as
+    1200 for all partitions or 0:1200,3:950. Exit status: 2 a wrong argument, 3 more than --max-changes would
+    change, 4 Kafka, the registry or the database is away.
     """
     if context.invoked_subcommand is not None:
         return
@@ -100,10 +101,13 @@ def rehearsal(
         found = _rehearse(source, request, tables, file, max(sample, most if apply else 0))
         if not as_json:
             replay_report.show(found, sample)
+        told = {"topic": topic, "from": start, "to": end, "entity": entity}
+        asked = {name: value for name, value in told.items() if value}
+        if keep:
+            report = replay_report.as_object(found, sample)
+            replays.keep(pool, whose, report, asked, command_line_user(), why)
         items, made = _items(found, tables, most) if apply else [], None
         if items:
-            told = {"topic": topic, "from": start, "to": end, "entity": entity}
-            asked = {name: value for name, value in told.items() if value}
             made = replays.create(pool, whose, items, asked, rate, command_line_user(), why).replay_id
         if as_json:
             typer.echo(replay_report.as_json(found, sample, made))

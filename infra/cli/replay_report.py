@@ -90,19 +90,19 @@ def show(found: Found, sample: int) -> None:
         typer.echo(f"and {found.differences - len(shown):,} more: --csv FILE has all")
 
 
-def as_json(found: Found, sample: int, replay_id: str | None = None) -> str:
-    """Return the counts and the first ``sample`` differences; and the id of the replay that applies them."""
+def as_object(found: Found, sample: int) -> dict[str, Any]:
+    """Return the counts and the first ``sample`` differences, as JSON values."""
     counts: dict[str, dict[str, int]] = {
         _WORDS[kind]: {verdict.lower(): found.counts[kind, verdict] for verdict in Verdict}
         for kind in CommandKind
     }
-    shown = {
-        "counts": counts,
-        "differences": found.differences,
-        "sample": [_row(one) for one in found.kept[:sample]],
-        "replay_id": replay_id,
-    }
-    return msgspec.json.encode(shown).decode()
+    rows = [_row(one) for one in found.kept[:sample]]
+    return {"counts": counts, "differences": found.differences, "sample": rows}
+
+
+def as_json(found: Found, sample: int, replay_id: str | None = None) -> str:
+    """Return the same as text, with the id of the replay that applies them."""
+    return msgspec.json.encode({**as_object(found, sample), "replay_id": replay_id}).decode()
 
 
 def _row(one: Compared) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from rich.table import Table
 from infra import logs
 from infra.cli import demo as demonstration
 from infra.cli.claims import roles_claimed
+from infra.cli.dashboard import public_url
 from infra.cli.demo import Counts
 from infra.cli.endpoints import Demo, Endpoints
 from infra.cli.hub import Hub, Plan, prepare, running
@@ -146,6 +147,9 @@ def show_endpoints(endpoints: Endpoints, console: Console) -> None:
     table = Table(show_header=False, box=None)
     for endpoint in endpoints.table:
         table.add_row(endpoint.name, endpoint.address, f"({endpoint.origin})")
+    settings = endpoints.settings
+    if settings.dashboard:
+        table.add_row("Dashboard", public_url(settings), "(`hub users create NAME --role admin` lets you in)")
     console.print(table)
 
 

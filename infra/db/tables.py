@@ -288,6 +288,21 @@ replay_items = Table(
     Column("places", ARRAY(Text), nullable=False),
 )
 
+# What rehearsals have found: of each tenant the last that were kept.
+rehearsals = Table(
+    "rehearsals",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    *(_text(name) for name in ("tenant", "made_by", "why")),
+    _time("made_at"),
+    Column("differences", BigInteger, nullable=False),
+    # What was asked for, such as the topic.
+    Column("chosen", JSONB, nullable=False),
+    # Counts by kind and verdict, and the first differences, with ids alone.
+    Column("report", JSONB, nullable=False),
+    Index("ix_rehearsals_latest", "tenant", "id"),
+)
+
 users = Table(
     "users",
     metadata,

@@ -4,7 +4,7 @@ A person names a learner, a course or a time. What is taken is read anew: it is 
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import blake2b
@@ -22,6 +22,7 @@ from producers.elm.to_events import to_candidate
 from schemas.events import Enrolment, EnrolmentStatus, Person
 from schemas.ids import CourseId, PersonId, TenantId
 from schemas.reasons import Reason
+from schemas.version import Version
 
 MOST: Final = 200
 """Records of one preview."""
@@ -41,6 +42,8 @@ class Standing(StrEnum):
     """Something is missing, in conflict or refused."""
     MISMATCH = "MISMATCH"
     """The account is perhaps another person's."""
+    OLDER = "OLDER"
+    """The hub has a newer record of this enrolment."""
     INVALID = "INVALID"
     """It cannot be read."""
     IGNORED = "IGNORED"
@@ -74,6 +77,7 @@ class Known:
         has_account: whether the person has an account.
         reason: why something does not go on; none: nothing stops it.
         waits_for: what it waits for; none: nothing.
+        versions: of the records that are kept, by the enrolment's id at ELM.
     """
 
     wanted: str | None = None
@@ -81,6 +85,7 @@ class Known:
     has_account: bool = False
     reason: str | None = None
     waits_for: str | None = None
+    versions: Mapping[str, Version] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +207,11 @@ def _previewed(digest: str, candidate: Candidate, known: Mapping[Pair, Known]) -
     enrolment = _event(candidate, Enrolment)
     person: Person = _event(candidate, Person)
     found = known.get((person.person_id, enrolment.course_id), Known())
-    standing, why = standing_of(enrolment.status, found)
+    kept = found.versions.get(candidate.records[-1].record_id)
+    if kept is not None and candidate.records[-1].version < kept:
+        standing, why = Standing.OLDER, None
+    else:
+        standing, why = standing_of(enrolment.status, found)
     return Previewed(
         digest,
         candidate,
@@ -237,7 +246,12 @@ _KNOWN: Final = """
         coalesce(a.blocked, s.reason) AS reason,
         (SELECT waits_for FROM read_model.parked p
             WHERE p.tenant = %(tenant)s AND p.person_id = asked.person_id
-                AND p.course_id = asked.course_id LIMIT 1) AS waits_for
+                AND p.course_id = asked.course_id LIMIT 1) AS waits_for,
+        (SELECT jsonb_object_agg(r.record_id, jsonb_build_array(r.version_time, r.version_sequence))
+            FROM source_records r JOIN read_model.enrolments e
+                ON (e.tenant, e.source, e.source_record_id) = (r.tenant, r.source, r.record_id)
+            WHERE (e.tenant, e.person_id, e.course_id) = (%(tenant)s, asked.person_id, asked.course_id)
+                AND (r.source, r.kind) = ('elm', 'enrolment')) AS versions
     FROM unnest(%(people)s::text[], %(courses)s::text[]) AS asked (person_id, course_id)
     LEFT JOIN read_model.enrolment_snapshot s
         ON (s.tenant, s.person_id, s.course_id) = (%(tenant)s, asked.person_id, asked.course_id)
@@ -249,4 +263,13 @@ def known_of(cursor: Cursor[dict[str, Any]], tenant: TenantId, pairs: Sequence[P
     """Return what the read model knows about ``pairs``, by one query."""
     people, courses = [person for person, _ in pairs], [course for _, course in pairs]
     rows = cursor.execute(_KNOWN, {"tenant": tenant, "people": people, "courses": courses}).fetchall()
-    return {(row.pop("person_id"), row.pop("course_id")): Known(**row) for row in rows}
+    return {(row["person_id"], row["course_id"]): _known(row) for row in rows}
+
+
+def _known(row: Mapping[str, Any]) -> Known:
+    versions = {
+        number: Version(datetime.fromisoformat(time), sequence)
+        for number, (time, sequence) in (row["versions"] or {}).items()
+    }
+    same = ("wanted", "actual", "has_account", "reason", "waits_for")
+    return Known(**{name: row[name] for name in same}, versions=versions)

@@ -138,7 +138,10 @@ class Tab:
 @pytest.fixture
 def tab(chromium: Browser, site: str) -> Iterator[Tab]:
     """A tab with cookies of its own; the test fails if the browser complains."""
-    with chromium.new_context(viewport={"width": WIDE["width"], "height": WIDE["height"]}) as context:
+    # Half-way from one colour to the next no contrast can be told.
+    with chromium.new_context(
+        viewport={"width": WIDE["width"], "height": WIDE["height"]}, reduced_motion="reduce"
+    ) as context:
         opened = Tab(context.new_page(), site)
         yield opened
         assert opened.unexpected() == []

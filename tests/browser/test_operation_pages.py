@@ -27,6 +27,7 @@ PAGES = (
     "/ui/incidents",
     "/ui/incidents/2",
     "/ui/silences",
+    "/ui/rehearsals/1",
     "/ui/replays",
     "/ui/replays/r1",
     "/ui/reconcile",

@@ -42,6 +42,11 @@ OPERATION: Final = """
     VALUES ('r1', 'house', 'OPEN', 'cli:ann', 'new rules', '{"topic": "people"}', 100, 5000, 1200,
             '2026-11-02 08:00', '2026-11-02 08:01'),
         ('r2', 'other', 'OPEN', 'cli:zed', 'secret', '{}', 100, 5, 1, '2026-11-02', '2026-11-02');
+    INSERT INTO public.rehearsals (tenant, made_by, why, made_at, differences, chosen, report)
+    VALUES ('house', 'cli:ann', 'new names', '2026-11-02', 1, '{"topic": "hub.people"}',
+        '{"counts": {"person": {"same": 9, "changed": 1}}, "differences": 1, "sample": [{"kind": "person",
+        "tenant": "house", "person_id": "ann", "course_id": null, "verdict": "changed", "fields": "username",
+        "apply_by": "reassert"}]}');
     INSERT INTO public.incidents (tenant, alert, subject, severity, state, message, details, opened_at,
         seen_at, resolved_at)
     VALUES ('house', 'feed', 'ELM', 'WARNING', 'RESOLVED', 'ELM was not read for an hour', '{}',

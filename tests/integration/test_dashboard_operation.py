@@ -74,6 +74,8 @@ async def operator(world: World) -> AsyncIterator[Person]:
         ("/ui/silences", ["Nothing was ever silenced"]),
         ("/ui/replays", ["new rules", "/ui/replays/r1"]),
         ("/ui/replays/r1", ["1\N{NARROW NO-BREAK SPACE}200 of", "hub replay resume r1"]),
+        ("/ui/rehearsals", ["new names", "/ui/rehearsals/1"]),
+        ("/ui/rehearsals/1", ["Changed", "username", "/ui/people/ann"]),
         ("/ui/reconcile", ["4 differences of 100", "Suspended elsewhere", "data-chart="]),
     ],
 )

@@ -342,6 +342,7 @@ async def test_the_overview_tells_what_the_api_tells(viewer: Browser, api_key: s
         "refused": (1, False),
         "parked": (2, False),
         "invalid records": (1, False),
+        "dead letters of no tenant": (1, False),
     }
     assert [(one["name"], one["state"]) for one in found["sources"]] == [
         ("elm", "FAILED"),

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from infra.errors import BadArgument
+from producers.candidates import SourceRecord, Valid
 from producers.elm.preview import Choice, Known, Standing, digest_of, options, preview, standing_of
 from producers.elm.settings import ElmFeedSettings
+from producers.elm.to_events import to_candidate
 from schemas.events import EnrolmentStatus
 from schemas.ids import CourseId, PersonId, TenantId
 from schemas.reasons import Reason
@@ -89,6 +91,22 @@ def test_records_are_told_in_their_order_and_asked_about_once() -> None:
     assert asked == [[("ABC", "101"), ("DEF", "101")]]
     assert len({one.digest for one in found}) == 4
     assert digest_of(RECORD) == digest_of(dict(reversed(RECORD.items())))
+
+
+def test_a_record_that_a_newer_one_has_replaced_is_older() -> None:
+    pair = (PersonId("ABC"), CourseId("101"))
+    newer, same = {**RECORD, "record_enrol_id": 2}, [one.version for one in _kept(RECORD)]
+    later = [one.version for one in _kept(newer)][-1]
+    found = preview([RECORD], FEED, lambda _: {pair: Known(versions={"7": later})})
+    assert [one.standing for one in found] == [Standing.OLDER]
+    found = preview([RECORD], FEED, lambda _: {pair: Known(versions={"7": same[-1], "8": later})})
+    assert [one.standing for one in found] == [Standing.NEW_USER]
+
+
+def _kept(record: dict[str, Any]) -> tuple[SourceRecord, ...]:
+    candidate = to_candidate(record, FEED.rules(), datetime.now(UTC))
+    assert isinstance(candidate, Valid)
+    return candidate.records
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,13 @@ _OPEN: Final[Mapping[str, str]] = {
 }
 # The few rows that wait are looked up one by one; PostgreSQL would rather read all accounts for them.
 _FRAME: Final = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off"
+OWNERLESS: Final = "dead letters of no tenant"
+"""Told to the default tenant, if there are any: mostly what cannot be read."""
+_OF_TENANT: Final = "tenant = %(tenant)s"
+_OF_NONE: Final = "coalesce(tenant, %(tenant)s) = %(tenant)s"
 _COUNT: Final = """
     SELECT count(*) AS count, min(at) AS oldest
-    FROM (SELECT {query} AND tenant = %(tenant)s LIMIT %(limit)s) AS counted
+    FROM (SELECT {query} AND {whose} LIMIT %(limit)s) AS counted
 """
 _INCIDENTS: Final = """
     SELECT id, alert, subject, severity, state, message, opened_at FROM incidents
@@ -213,15 +217,21 @@ def of_read_model(cursor: Cursor, tenant: TenantId, tenants: Sequence[str]) -> d
     Args:
         cursor: of a transaction that reads.
         tenant: whose.
-        tenants: whose rates are counted.
+        tenants: whose rates are counted; with "" what is of no tenant is told, too.
     """
     cursor.execute(_FRAME)
     held = [_held(cursor, tenant, name, query) for name, query in _OPEN.items()]
+    if "" in tenants:
+        ownerless = _held(cursor, "", OWNERLESS, _OPEN["dead letters"])
+        held += [ownerless] if ownerless.count else []
     return {"held": held, "rates": _rates(cursor, tenants)}
 
 
-def _held(cursor: Cursor, tenant: TenantId, name: str, query: str) -> Held:
-    counted = cursor.execute(_COUNT.format(query=query), {"tenant": tenant, "limit": MOST_COUNTED + 1})
+def _held(cursor: Cursor, tenant: str, name: str, query: str) -> Held:
+    counted = cursor.execute(
+        _COUNT.format(query=query, whose=_OF_TENANT if tenant else _OF_NONE),
+        {"tenant": tenant, "limit": MOST_COUNTED + 1},
+    )
     row = counted.fetchone() or {"count": 0, "oldest": None}
     return Held(
         name=name,

@@ -32,7 +32,7 @@ from schemas.ids import TenantId
 _MOST = preview.MOST
 _LOOK_ABOUT = """Records are read from ELM now, 200 at most; nothing is stored. `standing`: `DONE` (Moodle is
 so), `READY`, `NEW_USER` (ready, and an account is made), `BLOCKED`, `MISMATCH` (perhaps another person's
-account), `INVALID`, `IGNORED`."""
+account), `OLDER` (a newer record is kept), `INVALID`, `IGNORED`."""
 _TAKE_ABOUT = """The records are read again, and those whose digest is chosen are taken in as a poll would:
 what is known already is unchanged, nothing newer is replaced. The cursor of the poll does not move."""
 

@@ -416,6 +416,21 @@ REPLAYS: Final = Resource(
     filters=("state", "made_by"),
     moment="made_at",
 )
+REHEARSALS: Final = Resource(
+    "rehearsals",
+    "rehearsals",
+    "What a rehearsal has found that was kept: counts by kind and verdict, and the first differences",
+    (
+        *integers("id", "differences"),
+        *times("made_at"),
+        *texts("made_by", "why"),
+        *json("chosen", "report"),
+    ),
+    key=("id",),
+    sorts=("-id", "id"),
+    filters=("made_by",),
+    moment="made_at",
+)
 
 RESOURCES: Final[Sequence[Resource]] = (
     PEOPLE,
@@ -442,4 +457,5 @@ RESOURCES: Final[Sequence[Resource]] = (
     INCIDENTS,
     SILENCES,
     REPLAYS,
+    REHEARSALS,
 )

@@ -29,7 +29,10 @@ RESOLVE: Final = Deed(
         "The decision is applied at once, kept with the person or course, and holds for all later commands"
         " until another takes its place."
     ),
-    told=lambda answer: f"The conflict of {answer['entity']} is settled by {answer['resolution']}.",
+    told=lambda answer: (
+        f"The conflict of {answer['entity']} is settled by {answer['resolution']}."
+        " The story tells what came of it within moments."
+    ),
 )
 
 

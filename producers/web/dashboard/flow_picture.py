@@ -186,7 +186,7 @@ def _back(boxes: dict[str, Box], pair: tuple[str, str], ports: _Ports, number: i
     begin, end = boxes[pair[0]], boxes[pair[1]]
     y1, y2 = ports[pair]
     right = begin.x + WIDTH + _TRACK * (number + 1)
-    left = end.x - _TIP - _TRACK - number % 3 * 6
+    left = end.x - _TIP - _TRACK - number % 4 * 5
     lane = low + number * _PORT
     path = f"M{begin.x + WIDTH} {y1}H{right}V{lane}H{left}V{y2}H{end.x - _TIP}"
     return Line(*pair, path, right - _LABEL, lane - 4)

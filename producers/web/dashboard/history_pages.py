@@ -1,9 +1,10 @@
-"""Replays and how far they are; what reconciliations found, run by run."""
+"""Rehearsals and replays; what reconciliations found, run by run."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -20,6 +21,7 @@ from producers.web.dashboard.runs_pages import RUN
 from producers.web.routes import TENANT
 
 _REPLAYS: Final = "/ui/replays"
+_REHEARSALS: Final = "/ui/rehearsals"
 _RECONCILE: Final = "/ui/reconcile"
 _HISTORY: Final = 100
 _KINDS: Final = ("MISSING", "EXTRA", "DIFFERS", "SUSPENDED_ELSEWHERE", "ORPHANED", "DUPLICATE")
@@ -43,6 +45,22 @@ REPLAYS: Final = ListPage(
     empty="Nothing was replayed yet.",
     menu=Menu.OPERATE,
 )
+REHEARSALS: Final = ListPage(
+    _REHEARSALS,
+    "Rehearsals",
+    res.REHEARSALS,
+    (
+        Cell("made_at", "When", link=f"{_REHEARSALS}/{{id}}"),
+        Cell("differences"),
+        Cell("chosen", "Of what"),
+        Cell("made_by", "Who", code=True),
+        Cell("why"),
+    ),
+    about="What today's rules would make of the past otherwise; nothing of it was done.",
+    template="replays.html",
+    empty="No rehearsal was kept yet.",
+    menu=Menu.OPERATE,
+)
 PAUSE: Final = Deed(
     f"{_REPLAYS}/{{replay_id}}/pause",
     "Let it rest",
@@ -60,6 +78,29 @@ async def _replay(request: web.Request) -> web.StreamResponse:
     trail = ((REPLAYS.title, REPLAYS.path),)
     pause = PAUSE if is_mine else None
     return render(request, "replay.html", row=row, columns=res.REPLAYS.columns, trail=trail, pause=pause)
+
+
+async def _rehearsal(request: web.Request) -> web.StreamResponse:
+    row = await single(request.app[HUB].admin.desk, res.REHEARSALS, request)
+    report = row["report"]
+    verdicts = list(next(iter(report["counts"].values()), {}))
+    return render(
+        request,
+        "rehearsal.html",
+        row=row,
+        columns=[one for one in res.REHEARSALS.columns if one.name != "report"],
+        counts=report["counts"],
+        verdicts=verdicts,
+        sample=[(one, _address(one)) for one in report["sample"]],
+        trail=((REHEARSALS.title, _REHEARSALS),),
+    )
+
+
+def _address(difference: Mapping[str, Any]) -> str:
+    """Return the page of what differs."""
+    names = [difference[name] for name in ("person_id", "course_id") if difference[name]]
+    kind = {"person": "people", "course": "courses"}.get(difference["kind"], "enrolments")
+    return "/".join(["/ui", kind, *(quote(name, safe="") for name in names)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +183,8 @@ def chart(found: Sequence[Compared]) -> dict[str, Any] | None:
 
 PAGES: Final[Sequence[Page]] = (
     Page(_RECONCILE, _reconcile, "Reconciliation", menu=Menu.OPERATE),
+    REHEARSALS.page,
+    Page(f"{_REHEARSALS}/{{id}}", _rehearsal, "Rehearsal"),
     REPLAYS.page,
     Page(f"{_REPLAYS}/{{replay_id}}", _replay, "Replay"),
     PAUSE.page,

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from producers.web.admin.overview import Held, OverviewAnswer, RateStep
+from producers.web.admin.overview import OWNERLESS, Held, OverviewAnswer, RateStep
 from producers.web.dashboard.page import HUB, Menu, Page, render
 from producers.web.readiness import Finding
 
@@ -17,6 +17,7 @@ _PAGES: Final = {
     "refused": "/ui/refused",
     "parked": "/ui/parked",
     "invalid records": "/ui/invalid-records?has_solved_at=false",
+    OWNERLESS: "/ui/dead-letters?state=OPEN&ownerless=true",
 }
 _TONES: Final = {
     "conflicts": "warn",
@@ -24,6 +25,7 @@ _TONES: Final = {
     "refused": "warn",
     "parked": "plain",
     "invalid records": "warn",
+    OWNERLESS: "bad",
 }
 _PARTS: Final = {
     "database": "Database",
@@ -80,11 +82,12 @@ def part(finding: Finding) -> dict[str, str]:
 def verdict(found: OverviewAnswer) -> tuple[str, str]:
     """Return how all is doing in a sentence, with a tone."""
     unwell = [part(one)["name"] for one in found.checks if not one.ok]
+    tone = "bad" if any(one.needed for one in found.checks if not one.ok) else "warn"
     critical = [one for one in found.incidents if one.severity == "CRITICAL"]
-    if unwell:
-        return f"Not well: {', '.join(unwell)}", "bad"
     if critical:
         return f"Critical: {critical[0].message.rstrip('.')}", "bad"
+    if unwell:
+        return f"Not well: {', '.join(unwell)}", tone
     if found.incidents:
         return f"{len(found.incidents)} open incident{'s' if len(found.incidents) > 1 else ''}", "warn"
     return "All parts of the hub are well, and there is no open incident", "good"
