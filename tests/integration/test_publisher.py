@@ -62,6 +62,7 @@ async def test_headers_are_those_of_cloudevents(
     told = headers(first)
     assert first.key() == b"t|7"
     assert datetime.fromisoformat(told.pop("ce_time").decode()) <= datetime.now(UTC)
+    assert int(told.pop("rosterhub.changed-at")) <= datetime.now(UTC).timestamp() * 1000
     assert told == {
         "ce_specversion": b"1.0",
         "ce_id": event_id.encode(),

@@ -23,7 +23,7 @@ from producers.sis.routes import sis_routes
 from producers.sis.rules import Rules
 from producers.web import keys
 from producers.web.routes import Scope
-from producers.web.serve import run_api
+from producers.web.serve import Served, run_api
 from producers.web.settings import WebSettings
 from schemas.ids import TenantId
 
@@ -114,7 +114,7 @@ def test_the_pushes_of_the_guide_are_answered_as_it_says(fresh_database: str, tm
     settings = WebSettings(port=free_port())
     stop = threading.Event()
     server = threading.Thread(
-        target=run_api, args=(settings, fresh_database, lambda _services: sis_routes(Rules), stop)
+        target=run_api, args=(settings, fresh_database, lambda _services: Served(sis_routes(Rules)), stop)
     )
     server.start()
     try:

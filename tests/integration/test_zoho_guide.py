@@ -93,7 +93,7 @@ async def test_the_pulls_of_the_guide_run(empty_database: str, capsys: pytest.Ca
                 since=options.get("--since"),
             )
             assert code == 0
-    assert "succeeded" in capsys.readouterr().out
+    assert "success" in capsys.readouterr().out
     assert rows(empty_database, "SELECT count(*) FROM source_runs WHERE state = 'SUCCESS'") == [(2,)]
 
 

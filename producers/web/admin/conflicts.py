@@ -16,7 +16,6 @@ from producers.entities import entity_of
 from producers.held import Conflict, conflict_of
 from producers.operations import word_of
 from producers.sides import Side
-from producers.web.admin.bodies import refusal
 from producers.web.admin.listing import BY_TENANT
 from producers.web.admin.lists import TAG, answered, unknown
 from producers.web.admin.threads import Threads
@@ -123,14 +122,14 @@ class Conflicts:
             live: ask Moodle, too.
 
         Raises:
-            Problem: it is in no conflict (404), ``entity`` names nothing (422), Moodle cannot be asked (503).
+            Problem: it is in no conflict, or ``entity`` names nothing (404); Moodle cannot be asked (503).
         """
         if "\0" in entity:
             raise unknown()
         try:
             return await self.threads.run(self._whole, tenant, entity, live)
-        except BadArgument as error:
-            raise refusal(error) from None
+        except BadArgument as error:  # in an address what names nothing is not there
+            raise Problem(HTTPStatus.NOT_FOUND, str(error)) from None
 
     def _whole(self, tenant: TenantId, entity: str, live: bool) -> WholeConflict:
         conflict = conflict_of(self.pool, entity_of(tenant, entity))
@@ -156,7 +155,7 @@ class Conflicts:
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, _NO_MOODLE)
         try:
             return self.look_up(conflict, ours)
-        except HubError:  # the doctor tells what is wrong: that may hold an address
+        except HubError:  # `hub test-connection` tells what is wrong: that may hold an address
             raise Problem(HTTPStatus.SERVICE_UNAVAILABLE, _NO_MOODLE) from None
 
 
