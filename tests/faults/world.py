@@ -231,6 +231,15 @@ class World:
         return ends(self.kafka, topics)
 
     def wait_until_drained(self, seconds: float = 90, prefix: str | None = None) -> None:
+        """Wait until all that was sent can be read, and is committed.
+
+        What a leader has acknowledged, the next one shows only when it knows that others have it too.
+        """
+        inputs = [topic.name for topic in counting.inputs(self.prefix)]
+        sent = self.sent.total()
+        wait_for(
+            lambda: sum(self.ends(inputs).values()) >= sent, seconds, lambda: f"{sent} {self.ends(inputs)}"
+        )
         wait_for(lambda: not self.lag(prefix), seconds, lambda: f"lag {self.lag(prefix)}")
 
     def read(self, topic: str, *, committed: bool = True) -> list[Message]:
