@@ -4,7 +4,7 @@ import json
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -146,24 +146,26 @@ def await_simulator_ports(data: Path) -> None:
 
 
 def notes_of(data: Path, demo: Demo | None = None) -> dict[str, str | int]:
-    """Return the simulators' ports, token and size; made once and kept, so that a restart finds the same."""
+    """Return the simulators' ports, token and size; made once and kept, so that a restart finds the same.
+
+    Their size is that of the first ``demo`` they run for: a command that only looks fixes none.
+    """
     path = data / "simulators.json"
-    if path.exists():
-        return dict(json.loads(path.read_text("utf-8")))
+    notes: dict[str, str | int] = json.loads(path.read_text("utf-8")) if path.exists() else _new_notes()
+    have_run = any(data.glob("*-simulator.jsonl"))
+    wanted = notes if demo is None or have_run else notes | asdict(demo)
+    if wanted != notes or not path.exists():
+        data.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(wanted), "utf-8")
+    return wanted
+
+
+def _new_notes() -> dict[str, str | int]:
     ports: dict[str, int] = {}
     for name in ("moodle_port", "elm_port", "sis_port", "zoho_port"):
         ports[name] = free_port(ports.values())
-    notes: dict[str, str | int] = {
-        **ports,
-        "token": secrets.token_hex(16),
-        "records": demo.records if demo else 0,
-        "courses": demo.courses if demo else 0,
-        "students": demo.students if demo else 0,
-    }
-    data.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(json.dumps(notes), "utf-8")
-    return notes
+    return {**ports, "token": secrets.token_hex(16), "records": 0, "courses": 0, "students": 0}
 
 
 def _moodle(settings: Settings, notes: Mapping[str, str | int]) -> Spec:
