@@ -8,21 +8,19 @@ import asyncio
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import psycopg
 import structlog
 
-from infra.db.connect import driver_connection, engine
-from infra.db.locks import wait_for_lock
-from infra.errors import HubError
+from infra.db.connect import engine
 from infra.http_client import backoff
-from infra.stopping import mirrored, pause
 from infra.telemetry import Status
 from infra.turns import NEVER, Work
 from producers.bell import Bell
+from producers.leading import lead
 from producers.overdue import AlarmAges, ParkedWatch
 from producers.schedule_runs import close_interrupted
 from producers.schedules import Default, Key, Schedule, register, upcoming
@@ -98,32 +96,11 @@ class _Jobs:
 
 def run_scheduler(settings: SchedulerSettings, stop: threading.Event, status: Status) -> None:
     """Start jobs until ``stop`` is set; blocks. Trouble of the database is waited out."""
-    asyncio.run(_run(settings, stop, status))
-
-
-async def _run(settings: SchedulerSettings, stop: threading.Event, status: Status) -> None:
-    stopping = mirrored(stop)
-    life = asyncio.create_task(_show_life(status))
-    try:
-        while not stopping.is_set():
-            try:
-                with ExitStack() as stack:
-                    opened = driver_connection(settings.database_url)
-                    lock = await asyncio.to_thread(stack.enter_context, opened)
-                    status.ready()  # also when standing by: there is nothing to be mended
-                    waiting = asyncio.to_thread(wait_for_lock, lock, stop, ROLE, waiting=status.beat)
-                    if await waiting:
-                        await _schedule(settings, lock, stopping, status)
-            except HubError as error:
-                _log.warning("scheduler_waits", reason=str(error))
-                status.not_ready(str(error))
-                await pause(stopping, _AGAIN_SECONDS)
-    finally:
-        life.cancel()
+    asyncio.run(lead(ROLE, settings.database_url, stop, status, partial(_schedule, settings, status)))
 
 
 async def _schedule(
-    settings: SchedulerSettings, lock: psycopg.Connection, stop: asyncio.Event, status: Status
+    settings: SchedulerSettings, status: Status, lock: psycopg.Connection, stop: asyncio.Event
 ) -> None:
     """Start what is due until the stop.
 
@@ -155,9 +132,3 @@ async def _schedule(
         await jobs.end()
         bell.close()
         pool.dispose()
-
-
-async def _show_life(status: Status) -> None:
-    while True:
-        status.beat()
-        await asyncio.sleep(_BEAT_SECONDS)

@@ -7,35 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from infra.cli.api_reference import api_page
+from infra.cli.stages import Flow, flows
 from infra.mapping import parse
 from infra.metrics import METRICS
 from infra.settings import reference as settings_reference
-from infra.stage import Stage
 from processors.topology import topology
 from schemas.ids import Target
 from schemas.reasons import EXPLANATIONS
-from schemas.topics import (
-    CALLBACK_RESULTS,
-    CALLBACKS,
-    COURSES,
-    ENROLMENTS,
-    GRADES,
-    PARTITIONS,
-    PAYMENTS,
-    PEOPLE,
-    PROGRAMS,
-    REGISTRATIONS,
-    SECTIONS,
-    TERMS,
-    TOPICS,
-    UNITS,
-    Topic,
-    changelog,
-    sites,
-)
+from schemas.topics import PARTITIONS, TOPICS, Topic, changelog, sites
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-_SOURCED = (PEOPLE, COURSES, ENROLMENTS, PROGRAMS, TERMS, SECTIONS, REGISTRATIONS, PAYMENTS, UNITS, GRADES)
 _TARGET = Target("{target}")
 
 
@@ -51,21 +32,15 @@ def pages() -> Mapping[Path, str]:
     }
 
 
-def picture(stages: Sequence[Stage], others: Mapping[str, tuple[Sequence[Topic], Sequence[Topic]]]) -> str:
-    """Return the flow of records as a Mermaid diagram.
-
-    Args:
-        stages: the processing stages.
-        others: the other processes by name, with the topics that each reads and writes.
-    """
-    parts = {stage.name: (tuple(stage.handlers), stage.outputs) for stage in stages} | dict(others)
-    topics = dict.fromkeys(topic.name for reads, writes in parts.values() for topic in (*reads, *writes))
+def picture(parts: Mapping[str, Flow]) -> str:
+    """Return the flow of records through ``parts`` as a Mermaid diagram."""
+    topics = dict.fromkeys(topic.name for flow in parts.values() for topic in (*flow.reads, *flow.writes))
     lines = ["```mermaid", "flowchart LR"]
     lines += [f'    {_id(name)}[/"{name}"/]' for name in topics]
     lines += [f'    {_id(name)}["{name}"]' for name in parts]
-    for name, (reads, writes) in parts.items():
-        lines += [f"    {_id(topic.name)} --> {_id(name)}" for topic in reads]
-        lines += [f"    {_id(name)} --> {_id(topic.name)}" for topic in writes]
+    for name, flow in parts.items():
+        lines += [f"    {_id(topic.name)} --> {_id(name)}" for topic in flow.reads]
+        lines += [f"    {_id(name)} --> {_id(topic.name)}" for topic in flow.writes]
     return "\n".join([*lines, "```"])
 
 
@@ -75,18 +50,10 @@ def _id(name: str) -> str:
 
 def _topology() -> str:
     where = sites([_TARGET])
-    topics = where.shared
-    others: dict[str, tuple[Sequence[Topic], Sequence[Topic]]] = {
-        "relay": ((), _SOURCED),
-        "clock": ((), (topics.ticks,)),
-        "moodle-sink": ((topics.commands,), (topics.results,)),
-        "moodle-source": ((), (topics.observed,)),
-        "elm-sink": ((CALLBACKS,), (CALLBACK_RESULTS,)),
-        "analytics": ((topics.calls, topics.results, CALLBACK_RESULTS), (topics.rates,)),
-    }
-    return _page("Topology", "The flow of records through topics and processes.", [
-        picture(topology(parse(""), where), others)
-    ])  # fmt: skip
+    shared, parts = where.shared, flows(topology(parse(""), where), where)
+    # What comes of its counting is nobody's to wait for, so it is no part of the flow elsewhere.
+    parts["analytics"] = Flow((shared.calls, shared.results, shared.callback_results), (shared.rates,))
+    return _page("Topology", "The flow of records through topics and processes.", [picture(parts)])
 
 
 def _api() -> str:

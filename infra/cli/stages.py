@@ -1,10 +1,20 @@
-"""The stages of the hub, put together from resolved settings, and the topics that they add."""
+"""The parts of the hub through which records flow, put together from resolved settings, and their topics."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from infra.cli.parts import mapping_of, sites_of
 from infra.settings import Settings
 from infra.stage import Stage
 from processors.topology import topology
-from schemas.topics import Topic, changelog
+from schemas.topics import Sites, Topic, changelog
+
+
+class Flow(NamedTuple):
+    """What one part reads and writes."""
+
+    reads: tuple[Topic, ...]
+    writes: tuple[Topic, ...]
 
 
 def stages_of(settings: Settings) -> tuple[Stage, ...]:
@@ -12,13 +22,51 @@ def stages_of(settings: Settings) -> tuple[Stage, ...]:
     return topology(mapping_of(settings), sites_of(settings))
 
 
+def flows(stages: Sequence[Stage], where: Sites) -> dict[str, Flow]:
+    """Return what every part reads and writes, by name, in the order in which records pass them.
+
+    Args:
+        stages: the processing stages.
+        where: the topics; what is of a Moodle site has its name behind a dot.
+    """
+    shared, sites = where.shared, where.by_target.items()
+    sourced = (
+        shared.people,
+        shared.courses,
+        shared.enrolments,
+        shared.programs,
+        shared.terms,
+        shared.sections,
+        shared.registrations,
+        shared.payments,
+        shared.units,
+        shared.grades,
+        shared.directives,
+        shared.audit,
+    )
+    return {
+        "relay": Flow((), sourced),
+        "clock": Flow((), (shared.ticks,)),
+        **{f"moodle-source.{site}": Flow((), (topics.observed,)) for site, topics in sites},
+        **{stage.name: Flow(tuple(stage.handlers), tuple(stage.outputs)) for stage in stages},
+        **{f"moodle-sink.{site}": Flow((topics.commands,), (topics.results,)) for site, topics in sites},
+        "elm-sink": Flow((shared.callbacks,), (shared.callback_results,)),
+    }
+
+
+def flows_of(settings: Settings) -> Mapping[str, Flow]:
+    """Return the same of this hub, with topics as in the cluster."""
+    return flows(stages_of(settings), sites_of(settings))
+
+
 def groups_of(settings: Settings) -> dict[str, list[str]]:
     """Return the consumer groups of stages and sinks, each with the topics it reads, as in the cluster."""
-    where = sites_of(settings)
-    groups = {stage.name: [topic.name for topic in stage.handlers] for stage in stages_of(settings)}
-    groups |= {f"moodle-sink.{site}": [topics.commands.name] for site, topics in where.by_target.items()}
-    groups["elm-sink"] = [where.shared.callbacks.name]
-    return {settings.topic_prefix + name: topics for name, topics in groups.items()}
+    found = flows_of(settings).items()
+    return {
+        settings.topic_prefix + name: [topic.name for topic in flow.reads]
+        for name, flow in found
+        if flow.reads
+    }
 
 
 def changelog_of(settings: Settings, stage: Stage) -> Topic:

@@ -7,16 +7,15 @@ lost the lock cannot decide any more.
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Final
 
 import psycopg
 import structlog
 
-from infra.db.connect import database_trouble, driver_connection, engine
-from infra.db.locks import unlock, wait_for_lock
-from infra.errors import HubError
-from infra.stopping import mirrored, pause
+from infra.db.connect import database_trouble, engine
+from infra.stopping import pause
 from infra.telemetry import Status
 from producers.alerts.channels import TIMEOUT
 from producers.alerts.daily import summarise
@@ -26,42 +25,20 @@ from producers.alerts.incidents import Move
 from producers.alerts.rules import judge
 from producers.alerts.settings import AlertSettings
 from producers.alerts.store import count_open, decide
+from producers.leading import AGAIN_SECONDS, lead
 
 ROLE: Final = "alerts"
-_AGAIN_SECONDS: Final = 5.0
-_BEAT_SECONDS: Final = 1.0
 _log = structlog.get_logger()
 
 
 def run_alerts(settings: AlertSettings, stop: threading.Event, status: Status) -> None:
     """Watch the hub until ``stop`` is set; blocks. Trouble of the database is waited out."""
-    asyncio.run(_run(settings, stop, status))
-
-
-async def _run(settings: AlertSettings, stop: threading.Event, status: Status) -> None:
-    stopping = mirrored(stop)
-    life = asyncio.create_task(_show_life(status))
-    try:
-        while not stopping.is_set():
-            try:
-                with ExitStack() as stack:
-                    opened = driver_connection(settings.database_url)
-                    connection = await asyncio.to_thread(stack.enter_context, opened)
-                    status.ready()  # also when standing by: there is nothing to be mended
-                    waiting = asyncio.to_thread(wait_for_lock, connection, stop, ROLE, waiting=status.beat)
-                    if await waiting:
-                        stack.callback(unlock, connection, ROLE)
-                        await _watch(settings, connection, stopping, status)
-            except HubError as error:
-                _log.warning("alerts_wait", reason=str(error))
-                status.not_ready(str(error))
-                await pause(stopping, min(_AGAIN_SECONDS, settings.seconds))
-    finally:
-        life.cancel()
+    watch, again = partial(_watch, settings, status), min(AGAIN_SECONDS, settings.seconds)
+    asyncio.run(lead(ROLE, settings.database_url, stop, status, watch, again))
 
 
 async def _watch(
-    settings: AlertSettings, connection: psycopg.Connection, stop: asyncio.Event, status: Status
+    settings: AlertSettings, status: Status, connection: psycopg.Connection, stop: asyncio.Event
 ) -> None:
     """Look and have told until the stop.
 
@@ -145,9 +122,3 @@ async def _all_ended(senders: Sequence[asyncio.Task[None]]) -> None:
     for sender in left:
         sender.cancel()
     await asyncio.gather(*senders, return_exceptions=True)
-
-
-async def _show_life(status: Status) -> None:
-    while True:
-        status.beat()
-        await asyncio.sleep(_BEAT_SECONDS)

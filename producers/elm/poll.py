@@ -24,6 +24,7 @@ from producers.elm.client import ElmClient, FeedError, Page
 from producers.elm.settings import ElmFeedSettings
 from producers.elm.to_events import SOURCE, to_candidate
 from producers.intake import Intake
+from producers.leading import show_life
 from producers.runs import RunState, RunSummary
 
 ROLE: Final = "elm-poll"
@@ -96,7 +97,7 @@ class ElmPoll:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Poll when it is due until ``stop`` is set; after a failure sooner, with growing pauses."""
-        life = asyncio.create_task(self._show_life())
+        life = asyncio.create_task(show_life(self._status))
         try:
             await self._run(stop)
         finally:
@@ -243,12 +244,6 @@ class ElmPoll:
         else:
             self._status.ready()
             _log.info("elm_poll_done", run=summary.run_id, **counts)
-
-    async def _show_life(self) -> None:
-        """Beat while the loop turns: a page may take longer than a process may be silent."""
-        while True:
-            self._status.beat()
-            await asyncio.sleep(_SIGN_OF_LIFE)
 
 
 async def run_elm_poll(

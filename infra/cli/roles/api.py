@@ -51,7 +51,8 @@ def run(context: Context) -> None:
         means = Means(services.engine, kafka_of(settings), Codec(registry_of(settings)), sites_of(settings))
         cron, default = settings.moodle_sync_cron_secret, TenantId(settings.default_tenant_id)
         secret = cron.get_secret_value() if cron else None
-        flow = (flow_parts(settings), looking(settings, onlooker))
+        parts = flow_parts(settings)
+        flow = (parts, looking(parts, onlooker))
         admin = admin_of(means, default, secret, asking(settings), flow, feed_of(settings))
         routes = [*zoho.routes(services), *sis_routes(rules_of), *admin.routes]
         wanted = dashboard_settings(settings) if settings.dashboard else None

@@ -1,7 +1,7 @@
 """The routes by which people do something about records; each leaves an entry in the audit."""
 
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Final
@@ -21,7 +21,7 @@ from producers.web.admin.listing import OWNERLESS
 from producers.web.admin.lists import TAG, answered
 from producers.web.admin.threads import Threads
 from producers.web.problems import Problem
-from producers.web.routes import KEY, TENANT, Handler, Route, Scope
+from producers.web.routes import KEY, TENANT, Handler, Parameter, Route, Scope
 from schemas.ids import TenantId
 
 _ENTITIES: Final[Mapping[str, Callable[..., Entity]]] = {
@@ -59,11 +59,11 @@ class Actions:
         dead, about = "/admin/dead-letters", _LETTERS_ABOUT
         return [
             *(self._sync_route(path, make) for path, make in _ENTITIES.items()),
-            _route(_POST, self._post, "Tell ELM of a completion once more", SyncBody),
-            _route("/admin/conflicts/resolve", self._resolve, resolve, ResolveBody, ConflictAnswer),
-            _route("/admin/parked/release", self._release, release, ReleaseBody),
-            _route(f"{dead}/redrive", self._redrive, again, LettersBody, description=about),
-            _route(f"{dead}/discard", self._discard, off, LettersBody, description=about),
+            action_route(_POST, self._post, "Tell ELM of a completion once more", SyncBody),
+            action_route("/admin/conflicts/resolve", self._resolve, resolve, ResolveBody, ConflictAnswer),
+            action_route("/admin/parked/release", self._release, release, ReleaseBody),
+            action_route(f"{dead}/redrive", self._redrive, again, LettersBody, description=about),
+            action_route(f"{dead}/discard", self._discard, off, LettersBody, description=about),
         ]
 
     def sync(self, make: Callable[..., Entity], names: tuple[str, ...]) -> Handler:
@@ -89,7 +89,7 @@ class Actions:
     def _sync_route(self, path: str, make: Callable[..., Entity]) -> Route:
         names = tuple(part.strip("{}") for part in path.split("/") if part.startswith("{"))
         about = f"Sync one {path.split('/')[3]}"
-        return _route(path, self.sync(make, names), about, SyncBody, description=_SYNC_ABOUT)
+        return action_route(path, self.sync(make, names), about, SyncBody, description=_SYNC_ABOUT)
 
     async def _post(self, request: web.Request) -> web.StreamResponse:
         body = await bodies.read(request, SyncBody)
@@ -167,16 +167,20 @@ def _told(outcomes: Counter[Remedy], *, dry_run: bool = False) -> Done:
     return Done(done=0 if dry_run else done, matched=outcomes.total(), dry_run=dry_run, outcomes=named)
 
 
-def _route(
+def action_route(
     path: str,
-    handler: Callable[[web.Request], Awaitable[web.StreamResponse]],
+    handler: Handler,
     summary: str,
     body: Any,
     answer: Any = Done,
     description: str = "",
+    *,
+    method: str = "POST",
+    query: Sequence[Parameter] = (),
 ) -> Route:
+    """Return the route of something that operators do; what it refuses is answered as a problem."""
     return Route(
-        "POST",
+        method,
         path,
         telling(handler),
         Scope.OPERATOR,
@@ -185,6 +189,7 @@ def _route(
         body=body,
         answer=answer,
         description=description,
+        query=query,
     )
 
 

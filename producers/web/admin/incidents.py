@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -15,12 +16,12 @@ from producers.alerts import deeds
 from producers.alerts.model import Alert, Incident, Silence
 from producers.entities import NotFound
 from producers.web.admin import bodies
-from producers.web.admin.actions import telling
+from producers.web.admin.actions import action_route
 from producers.web.admin.bodies import All, Body, Moment, Text
 from producers.web.admin.listing import BY_TENANT
-from producers.web.admin.lists import TAG, answered
+from producers.web.admin.lists import answered
 from producers.web.admin.threads import Threads
-from producers.web.routes import KEY, TENANT, Route, Scope
+from producers.web.routes import KEY, TENANT, Route
 from schemas.ids import TenantId
 
 _UNTIL = "Nothing new is told until then; at most 90 days ahead"
@@ -88,15 +89,19 @@ class Incidents:
         """Return the routes."""
         one, silences = "/admin/incidents/{id}", "/admin/silences"
         end = "End a silence"
+        of_tenant = partial(action_route, query=(BY_TENANT,))
         return [
-            _route(
-                "POST", f"{one}/acknowledge", self._acknowledge, "Take an incident on", Body, IncidentAnswer
+            of_tenant(f"{one}/acknowledge", self._acknowledge, "Take an incident on", Body, IncidentAnswer),
+            of_tenant(
+                f"{one}/silence",
+                self._silence_one,
+                "Silence an incident",
+                UntilBody,
+                SilenceAnswer,
+                _LATER,
             ),
-            _route(
-                "POST", f"{one}/silence", self._silence_one, "Silence an incident", UntilBody, about=_LATER
-            ),
-            _route("POST", silences, self._silence, "Silence alerts", SilenceBody),
-            _route("DELETE", f"{silences}/{{id}}", self._end, end, None),
+            of_tenant(silences, self._silence, "Silence alerts", SilenceBody, SilenceAnswer),
+            of_tenant(f"{silences}/{{id}}", self._end, end, None, SilenceAnswer, method="DELETE"),
         ]
 
     async def _acknowledge(self, request: web.Request) -> web.StreamResponse:
@@ -173,26 +178,3 @@ def _number(request: web.Request) -> int:
         msg = f"id: there is no {text[:40]!r}"
         raise NotFound(msg)
     return int(text)
-
-
-def _route(
-    method: str,
-    path: str,
-    handler: Any,
-    summary: str,
-    body: Any,
-    answer: Any = SilenceAnswer,
-    about: str = "",
-) -> Route:
-    return Route(
-        method,
-        path,
-        telling(handler),
-        Scope.OPERATOR,
-        summary,
-        TAG,
-        body=body,
-        answer=answer,
-        description=about,
-        query=(BY_TENANT,),
-    )

@@ -2,8 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from http import HTTPStatus
 from typing import Annotated
 
@@ -20,13 +21,13 @@ from producers.elm.settings import ElmFeedSettings
 from producers.elm.to_events import SOURCE
 from producers.intake import Intake
 from producers.web.admin import bodies
-from producers.web.admin.actions import telling
+from producers.web.admin.actions import action_route
 from producers.web.admin.bodies import Body, Done, DryRun, Moment, Text
 from producers.web.admin.listing import BY_TENANT
-from producers.web.admin.lists import TAG, Desk, answered
+from producers.web.admin.lists import Desk, answered
 from producers.web.admin.threads import Threads
 from producers.web.problems import Problem
-from producers.web.routes import KEY, TENANT, Route, Scope
+from producers.web.routes import KEY, TENANT, Route
 from schemas.ids import TenantId
 
 _MOST = preview.MOST
@@ -98,31 +99,11 @@ class Preview:
     def routes(self) -> list[Route]:
         """Return the routes."""
         path = "/admin/intake/elm"
+        look, take = "Look at a piece of ELM's feed", "Take chosen records of ELM's feed in"
+        of_tenant = partial(action_route, query=(BY_TENANT,))
         return [
-            Route(
-                "POST",
-                f"{path}/preview",
-                telling(self._look),
-                Scope.OPERATOR,
-                "Look at a piece of ELM's feed",
-                TAG,
-                body=ChoiceBody,
-                answer=PreviewAnswer,
-                description=_LOOK_ABOUT,
-                query=(BY_TENANT,),
-            ),
-            Route(
-                "POST",
-                f"{path}/apply",
-                telling(self._take),
-                Scope.OPERATOR,
-                "Take chosen records of ELM's feed in",
-                TAG,
-                body=TakeBody,
-                answer=Done,
-                description=_TAKE_ABOUT,
-                query=(BY_TENANT,),
-            ),
+            of_tenant(f"{path}/preview", self._look, look, ChoiceBody, PreviewAnswer, _LOOK_ABOUT),
+            of_tenant(f"{path}/apply", self._take, take, TakeBody, Done, _TAKE_ABOUT),
         ]
 
     async def look(self, tenant: TenantId, choice: Choice) -> tuple[list[Previewed], bool]:
@@ -169,8 +150,7 @@ class Preview:
         def noting(connection: Connection, answers: Sequence[Answer]) -> None:
             counts = Counter(answer.status.value for answer in answers)
             details = {status: str(count) for status, count in counts.items()}
-            told = Act(act.by, act.action, act.subject, act.tenant, act.why, details)
-            note(connection, [told])
+            note(connection, [replace(act, details=details)])
 
         origin = Origin(tenant, SOURCE)
         return Intake(self.pool).take(origin, [one.candidate for one in chosen], noting)

@@ -9,12 +9,12 @@ from sqlalchemy import Engine
 from producers import replays
 from producers.entities import NotFound
 from producers.web.admin import bodies
-from producers.web.admin.actions import telling
+from producers.web.admin.actions import action_route
 from producers.web.admin.bodies import Body
 from producers.web.admin.listing import BY_TENANT
-from producers.web.admin.lists import TAG, answered
+from producers.web.admin.lists import answered
 from producers.web.admin.threads import Threads
-from producers.web.routes import KEY, TENANT, Route, Scope
+from producers.web.routes import KEY, TENANT, Route
 from schemas.ids import TenantId
 
 _ABOUT = "After what it is just doing. `hub replay resume` goes on."
@@ -41,18 +41,10 @@ class Replays:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
+        path, about = "/admin/replays/{replay_id}/pause", _ABOUT
         return [
-            Route(
-                "POST",
-                "/admin/replays/{replay_id}/pause",
-                telling(self._pause),
-                Scope.OPERATOR,
-                "Let a replay rest",
-                TAG,
-                body=Body,
-                answer=ReplayAnswer,
-                description=_ABOUT,
-                query=(BY_TENANT,),
+            action_route(
+                path, self._pause, "Let a replay rest", Body, ReplayAnswer, about, query=(BY_TENANT,)
             )
         ]
 
